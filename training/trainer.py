@@ -1,0 +1,66 @@
+"""The protocols between the loop, which knows no algorithm, and the algorithms, which know no loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from playfield.buffers.store import FrameStore
+
+#: What one step reports: a scalar (a 0-d tensor stays on its device until the log interval ends),
+#: or a sequence of finished values such as the returns of the games that ended in this step.
+Metrics = Mapping[str, float | torch.Tensor | Sequence[float]]
+
+#: Nested dicts and lists of tensors, numpy arrays, numbers, strings, booleans and None.
+State = dict[str, Any]
+
+
+class Policy(Protocol):
+    """Something that acts: what evaluation and `watch` need of an agent."""
+
+    stack: int  # frames per observation
+
+    def act(self, obs: torch.Tensor) -> NDArray[np.int64]:
+        """Actions `[E]` for observations `[E, stack*C, H, W]` uint8 or `[E, stack*D]` float32."""
+        ...
+
+    def values(self, obs: torch.Tensor) -> torch.Tensor:
+        """What the agent thinks of each action, `[E, num_actions]` float32 on the CPU."""
+        ...
+
+
+class Trainer(Protocol):
+    """One algorithm at work. The loop owns budget, logging, checkpoints, evaluation and signals."""
+
+    @property
+    def progress(self) -> int:
+        """The trainer's clock: environment steps, or images."""
+        ...
+
+    @property
+    def stores(self) -> Mapping[str, FrameStore]:
+        """The frame stores that a checkpoint keeps, by name."""
+        ...
+
+    def step(self) -> Metrics:
+        """Advance by the smallest consistent unit; between two calls the state can be saved."""
+        ...
+
+    def begin_segment(self, segment: int) -> None:
+        """Start over in the environments, seeded by (run seed, segment): at the start and on resume.
+
+        Emulator state cannot be saved, so open episodes end as truncated where a segment begins.
+        """
+        ...
+
+    def policy(self) -> Policy:
+        """The agent as it would be evaluated now."""
+        ...
+
+    def state_dict(self) -> State: ...
+
+    def load_state_dict(self, state: State) -> None: ...
