@@ -1,0 +1,210 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+"""Which slots make up a transition: validity, frame windows, n-step rewards and discounts.
+
+Pure functions over a store's columns. A stream is a ring of `slots` slots; the frame of time t lies
+in slot `t % slots`, and `head[s]` is the time of the next frame, so the frames of times
+`max(0, head - slots) .. head - 1` are there. An id is `t * streams + s`.
+
+Each slot holds what arrived with its frame (`reward`, `flags`, `step` in the episode) and the action
+chosen on seeing it (-1 while there is none, and for ever at the final observation of an episode).
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+TERMINATED = 1
+TRUNCATED = 2
+LIFE_LOST = 4
+
+cdef enum:
+    _TERMINATED = 1
+    _TRUNCATED = 2
+    _LIFE_LOST = 4
+
+
+cdef inline int64_t oldest_time(int64_t head, int64_t slots) noexcept nogil:
+    return head - slots if head > slots else 0
+
+
+cdef inline int64_t stack_start(
+    int64_t time, int64_t stack, int32_t step
+) noexcept nogil:
+    """The time of the oldest frame that a stack ending at `time` really has."""
+    cdef int64_t reach = stack - 1
+    if step < reach:
+        reach = step
+    return time - reach
+
+
+cdef inline int64_t steps_ahead(
+    int64_t time,
+    int64_t head,
+    int64_t slots,
+    const int32_t *action,
+    const uint8_t *flags,
+    const int32_t *step,
+    int64_t stack,
+    int64_t n,
+    uint8_t end,
+) noexcept nogil:
+    """How many steps the transition that begins at `time` spans: 1..n, or 0 if it is not valid.
+
+    It is valid when an action was taken there, every frame of its stack is still stored (the stack
+    is then the one that the actor saw), and its successor is stored: the n-th next frame, or the
+    first on the way that carries a flag of `end`.
+    """
+    cdef int64_t oldest = oldest_time(head, slots)
+    cdef int64_t slot, k
+    if time < oldest or time > head - 2:
+        return 0
+    slot = time % slots
+    if action[slot] < 0 or stack_start(time, stack, step[slot]) < oldest:
+        return 0
+    for k in range(1, n + 1):
+        if time + k >= head:
+            return 0
+        if flags[(time + k) % slots] & end:
+            return k
+    return n
+
+
+cdef inline uint8_t end_flags(bint life_loss_terminal) noexcept nogil:
+    return _TERMINATED | _TRUNCATED | (_LIFE_LOST if life_loss_terminal else 0)
+
+
+cdef inline void window(
+    int64_t *rows, int64_t stream, int64_t time, int64_t slots, int64_t stack, int32_t step
+) noexcept nogil:
+    """Table rows of the `stack` frames that end at `time`; -1 before the episode's start."""
+    cdef int64_t start = stack_start(time, stack, step)
+    cdef int64_t i, t
+    for i in range(stack):
+        t = time - stack + 1 + i
+        rows[i] = stream * slots + t % slots if t >= start else -1
+
+
+def stack_rows(
+    const int64_t[::1] streams,
+    const int64_t[::1] times,
+    const int32_t[:, ::1] step,
+    int64_t[:, ::1] rows,
+):
+    """Table rows `[B, stack]` of the frame stacks that end at the given times of the given streams."""
+    cdef Py_ssize_t b
+    cdef int64_t slots = step.shape[1]
+    with nogil:
+        for b in range(streams.shape[0]):
+            window(
+                &rows[b, 0], streams[b], times[b], slots, rows.shape[1],
+                step[streams[b], times[b] % slots],
+            )
+
+
+def accept(
+    const int64_t[::1] draws,
+    const int64_t[::1] head,
+    const int32_t[:, ::1] action,
+    const uint8_t[:, ::1] flags,
+    const int32_t[:, ::1] step,
+    int64_t stack,
+    int64_t n,
+    bint life_loss_terminal,
+    int64_t[::1] ids,
+    Py_ssize_t filled,
+):
+    """Append to `ids[filled:]` the ids of the draws that begin a valid transition.
+
+    A draw is the number of a stored frame, counted through the streams, each from its oldest on.
+    Returns how many ids are filled now; stops when `ids` is full.
+    """
+    cdef Py_ssize_t i
+    cdef int64_t slots = action.shape[1]
+    cdef int64_t streams = action.shape[0]
+    cdef int64_t draw, s, size
+    cdef uint8_t end = end_flags(life_loss_terminal)
+    with nogil:
+        for i in range(draws.shape[0]):
+            if filled == ids.shape[0]:
+                break
+            draw = draws[i]
+            s = 0
+            while s < streams:
+                size = head[s] if head[s] < slots else slots
+                if draw < size:
+                    break
+                draw -= size
+                s += 1
+            if s == streams:
+                continue
+            draw += oldest_time(head[s], slots)
+            if steps_ahead(
+                draw, head[s], slots, &action[s, 0], &flags[s, 0], &step[s, 0], stack, n, end
+            ):
+                ids[filled] = draw * streams + s
+                filled += 1
+    return filled
+
+
+def transitions(
+    const int64_t[::1] ids,
+    const int64_t[::1] head,
+    const int32_t[:, ::1] action,
+    const float[:, ::1] reward,
+    const uint8_t[:, ::1] flags,
+    const int32_t[:, ::1] step,
+    int64_t stack,
+    int64_t n,
+    double gamma,
+    double clip,
+    bint life_loss_terminal,
+    int64_t[:, ::1] rows,
+    int64_t[::1] actions_out,
+    float[::1] rewards_out,
+    float[::1] discounts_out,
+):
+    """Fill in the transitions that begin at `ids` `[B]`; return the place of the first bad id, or -1.
+
+    `rows` `[B, W]`: table rows of the first stack in its first `stack` columns, of the successor's
+    stack in its last ones (W = stack + 1 shares frames and needs n = 1; W = 2 stack serves any n).
+    Rewards are clipped to ±`clip` each (none where `clip` is 0), then summed with powers of gamma in
+    float64. The discount is gamma^k for the true number of steps k, and 0 at a termination (or at a
+    lost life, where that counts as one).
+    """
+    cdef Py_ssize_t b
+    cdef int64_t slots = action.shape[1]
+    cdef int64_t streams = action.shape[0]
+    cdef int64_t width = rows.shape[1]
+    cdef int64_t s, t, k, i, slot
+    cdef double total, power, r
+    cdef uint8_t end = end_flags(life_loss_terminal)
+    cdef uint8_t stop = end & ~<uint8_t>_TRUNCATED
+    with nogil:
+        for b in range(ids.shape[0]):
+            s = ids[b] % streams
+            t = ids[b] // streams
+            k = 0
+            if ids[b] >= 0:
+                k = steps_ahead(
+                    t, head[s], slots, &action[s, 0], &flags[s, 0], &step[s, 0], stack, n, end
+                )
+            if k == 0:
+                with gil:
+                    return b
+            total = 0.0
+            power = 1.0
+            for i in range(1, k + 1):
+                r = reward[s, (t + i) % slots]
+                if clip > 0:
+                    r = clip if r > clip else (-clip if r < -clip else r)
+                total += power * r
+                power *= gamma
+            slot = t % slots
+            actions_out[b] = action[s, slot]
+            rewards_out[b] = <float>total
+            discounts_out[b] = (
+                0.0 if flags[s, (t + k) % slots] & stop else <float>power
+            )
+            window(&rows[b, 0], s, t, slots, stack, step[s, slot])
+            window(
+                &rows[b, width - stack], s, t + k, slots, stack, step[s, (t + k) % slots]
+            )
+    return -1
