@@ -1,0 +1,1 @@
+"""Scores of agents: whole games on raw reward, and the pictures and films of them."""

@@ -1,0 +1,197 @@
+"""What an evaluation found and everything that has to be known to repeat it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from playfield.envs.contract import EnvSpec
+from playfield.errors import DamagedFileError, UserError
+from playfield.evaluation.games import Game
+from playfield.evaluation.human_scores import human_normalised
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Raw scores of whole games, with the conditions under which they were played."""
+
+    env: str
+    protocol: dict[str, Any]  # the environment's every setting that changes a score
+    checkpoint: str  # which one played
+    progress: int  # its clock: environment steps of training
+    episodes: int
+    num_envs: int  # the games are spread over them in fixed quotas
+    seed: int  # of the environments and the exploration; disjoint from training's
+    epsilon: float  # share of uniformly random actions
+    scores: tuple[float, ...]  # one per game, raw
+    steps: tuple[int, ...]  # one per game, environment steps
+    truncated: int  # games cut by the time limit
+    finished_at: str  # ISO 8601, UTC
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.scores)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.scores)
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean over games; NaN for a single game."""
+        if len(self.scores) < 2:
+            return math.nan
+        return statistics.stdev(self.scores) / math.sqrt(len(self.scores))
+
+    @property
+    def human_normalised(self) -> float | None:
+        """The mean score where random play is 0 and a human tester 1; None without such scores."""
+        return human_normalised(self.env, self.mean)
+
+    def same_conditions(self, other: Evaluation) -> bool:
+        """Whether `other` is this evaluation repeated."""
+
+        def conditions(result: Evaluation) -> tuple[object, ...]:
+            return (
+                result.env,
+                result.protocol,
+                result.checkpoint,
+                result.episodes,
+                result.num_envs,
+                result.seed,
+                result.epsilon,
+            )
+
+        return conditions(self) == conditions(other)
+
+
+def summarise(
+    games: Sequence[Game],
+    spec: EnvSpec,
+    *,
+    checkpoint: str,
+    progress: int,
+    num_envs: int,
+    seed: int,
+    epsilon: float,
+    finished_at: str,
+) -> Evaluation:
+    """The record of `games` played in environments of `spec`."""
+    return Evaluation(
+        env=spec.id,
+        protocol=dict(spec.protocol),
+        checkpoint=checkpoint,
+        progress=progress,
+        episodes=len(games),
+        num_envs=num_envs,
+        seed=seed,
+        epsilon=epsilon,
+        scores=tuple(game.score for game in games),
+        steps=tuple(game.steps for game in games),
+        truncated=sum(game.truncated for game in games),
+        finished_at=finished_at,
+    )
+
+
+def read_evaluations(path: Path) -> list[Evaluation]:
+    """The evaluations in `path`, oldest first; none where there is no file.
+
+    Raises `DamagedFileError` naming the file and what is wrong with it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except UnicodeDecodeError as error:
+        raise DamagedFileError(_damaged(path, f"byte {error.start} is not text")) from error
+    try:
+        document = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DamagedFileError(_damaged(path, f"it is not JSON ({error})")) from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise DamagedFileError(_damaged(path, f'"format" is not {FORMAT}'))
+    entries = document.get("evaluations")
+    if not isinstance(entries, list):
+        raise DamagedFileError(_damaged(path, '"evaluations" is not a list'))
+    return [_evaluation(path, number, entry) for number, entry in enumerate(entries)]
+
+
+def add_evaluation(path: Path, evaluation: Evaluation) -> None:
+    """Write `evaluation` after those already in `path`; a repetition takes the old one's place.
+
+    The file is replaced at once, so a crash leaves the old one whole.
+    """
+    kept = [old for old in read_evaluations(path) if not old.same_conditions(evaluation)]
+    document = {"format": FORMAT, "evaluations": [_entry(e) for e in [*kept, evaluation]]}
+    beside = path.with_name(path.name + ".part")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}); the result above is not saved: "
+            "make room or give this user the right to write there, and evaluate again."
+        ) from error
+
+
+def _entry(evaluation: Evaluation) -> dict[str, Any]:
+    """The record and what follows from it, so that the file can be read without this code."""
+    derived = {
+        "mean": evaluation.mean,
+        "median": evaluation.median,
+        "standard_error": None if evaluation.episodes < 2 else evaluation.standard_error,
+        "human_normalised": evaluation.human_normalised,
+    }
+    return asdict(evaluation) | derived
+
+
+def _evaluation(path: Path, number: int, entry: object) -> Evaluation:
+    where = f"evaluation {number}"
+    if not isinstance(entry, dict):
+        raise DamagedFileError(_damaged(path, f"{where} is not an object"))
+    fields: dict[str, Any] = {}
+    for name, kind in _KINDS.items():
+        value = entry.get(name)
+        # A float may have been written by other hands as 15 instead of 15.0.
+        if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+            raise DamagedFileError(_damaged(path, f'"{name}" of {where} is not a {kind.__name__}'))
+        fields[name] = value
+    for name in ("scores", "steps"):
+        numbers = all(isinstance(v, int | float) for v in fields[name])
+        if not numbers or len(fields[name]) != fields["episodes"] or not fields[name]:
+            raise DamagedFileError(
+                _damaged(path, f'"{name}" of {where} is not one number for each game')
+            )
+        fields[name] = tuple(fields[name])
+    return Evaluation(**fields)
+
+
+_KINDS: dict[str, type] = {
+    "env": str,
+    "protocol": dict,
+    "checkpoint": str,
+    "progress": int,
+    "episodes": int,
+    "num_envs": int,
+    "seed": int,
+    "epsilon": float,
+    "scores": list,
+    "steps": list,
+    "truncated": int,
+    "finished_at": str,
+}
+
+
+def _damaged(path: Path, what: str) -> str:
+    return f"{path} is damaged: {what}; move it away to start a new one."
