@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from playfield.buffers.store import FrameStore
+if TYPE_CHECKING:
+    from playfield.buffers.store import FrameStore
+    from playfield.training.gradient_step import GradientStep
 
 #: What one step reports: a scalar (a 0-d tensor stays on its device until the log interval ends),
 #: or a sequence of finished values such as the returns of the games that ended in this step.
@@ -44,6 +46,16 @@ class Trainer(Protocol):
     @property
     def stores(self) -> Mapping[str, FrameStore]:
         """The frame stores that a checkpoint keeps, by name."""
+        ...
+
+    @property
+    def frames_per_step(self) -> int | None:
+        """Emulator frames behind one unit of progress; None where nothing is emulated."""
+        ...
+
+    @property
+    def gradient_steps(self) -> Mapping[str, GradientStep]:
+        """The gradient steps that the loop watches for non-finite numbers, by name."""
         ...
 
     def step(self) -> Metrics:
