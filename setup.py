@@ -1,16 +1,49 @@
+"""The package map and the compiled kernels; everything else stands in pyproject.toml.
+
+The repository root is the package `playfield`: `agents/` installs as `playfield.agents`.
+"""
+
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
-PACKAGES = [
-    "_ext", "agents", "buffers", "commands", "envs", "evaluation", "generative", "nets", "training",
-]
+#: The directories that ship. A new one is added here; tests/test_packaging.py sees a forgotten one.
+ROOMS = (
+    "_ext",
+    "agents",
+    "buffers",
+    "commands",
+    "envs",
+    "evaluation",
+    "generative",
+    "nets",
+    "training",
+)
+
+
+class BuildKernels(build_ext):
+    """Optimised, but for any processor and without OpenMP: torch brings its own runtime of that."""
+
+    def build_extensions(self) -> None:
+        flags = ["/O2"] if self.compiler.compiler_type == "msvc" else ["-O3"]
+        for extension in self.extensions:
+            extension.extra_compile_args = flags
+        super().build_extensions()
+
+
+packages = ["playfield"]
+for room in ROOMS:
+    packages += [f"playfield.{room}", *(f"playfield.{room}.{sub}" for sub in find_packages(room))]
 
 setup(
     package_dir={"playfield": "."},
-    packages=["playfield", *(f"playfield.{name}" for name in PACKAGES)],
+    packages=packages,
     ext_modules=[
-        Extension(f"playfield._ext.{path.stem}", [f"_ext/{path.name}"])
+        Extension(f"playfield._ext.{path.stem}", [path.as_posix()])
         for path in sorted(Path("_ext").glob("*.pyx"))
     ],
+    cmdclass={"build_ext": BuildKernels},
+    # The generated C goes with the other temporary files, not beside its source.
+    options={"build_ext": {"cython_c_in_temp": True}},
 )
