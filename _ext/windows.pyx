@@ -14,6 +14,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 TERMINATED = 1
 TRUNCATED = 2
 LIFE_LOST = 4
+#: The last frame of an episode carries one of these; it never gets an action.
+FINAL = TERMINATED | TRUNCATED
 
 cdef enum:
     _TERMINATED = 1

@@ -1,0 +1,353 @@
+"""Deep Q-networks: Nature DQN with double, dueling and n-step learning as fields.
+
+Sources: Mnih et al. 2015 (DQN), van Hasselt et al. 2016 (double), Wang et al. 2016 (dueling), Sutton
+1988 and Hessel et al. 2018 (n-step). Deviations from them are listed in docs/algorithms/dqn.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from playfield.agents.episodes import EpisodeLog
+from playfield.buffers.batch import Batch
+from playfield.buffers.store import FrameStore
+from playfield.buffers.transitions import TransitionSpec
+from playfield.buffers.uniform import Uniform
+from playfield.envs.contract import EnvSpec, VectorEnv
+from playfield.errors import UserError
+from playfield.nets.encoders import encoder_for
+from playfield.nets.layers import copy_weights, frozen_copy
+from playfield.nets.q_heads import DuelingHead, QHead, QNetwork
+from playfield.training.devices import precision
+from playfield.training.gradient_step import GradientStep
+from playfield.training.schedules import Linear
+from playfield.training.seeding import derive_seed
+from playfield.training.trainer import Metrics, State
+
+
+@dataclass(frozen=True)
+class DQNConfig:
+    """DQN's settings. Steps are environment steps, counted over all environments together."""
+
+    num_envs: int = 8
+    """Environments stepped together; the number of updates per step does not depend on it."""
+    stack: int | None = None
+    """Frames per observation; None: 4 for pictures of 36x36 or more, else 1."""
+    double: bool = False
+    """Double Q-learning: the online network chooses the next action, the target network rates it."""
+    dueling: bool = False
+    """Dueling head: a state value plus advantages."""
+    n_step: int = 1
+    """Rewards summed before bootstrapping."""
+    gamma: float = 0.99
+    """Discount per step."""
+    huber: bool = True
+    """Huber loss (the TD error's gradient clipped to [-1, 1]); else half the squared error."""
+    reward_clip: float = 1.0
+    """Clip each reward to plus or minus this for learning; 0: don't. Scores are always raw."""
+    life_loss_terminal: bool | None = None
+    """Let a lost life end the return, for the learner only; None: as the Atari protocol says."""
+    hidden: int = 512
+    """Units of the hidden layer in the head."""
+    buffer_size: int = 100_000
+    """Frames in the replay store, about 7.1 kB each for Atari."""
+    batch_size: int = 32
+    """Transitions per update."""
+    learning_starts: int = 10_000
+    """Steps of random play before the first update."""
+    update_every: int = 4
+    """Steps per update."""
+    target_every: int = 4_000
+    """Steps between two copies of the online network to the target network."""
+    learning_rate: float = 1e-4
+    """Adam's step size."""
+    adam_eps: float = 1.5e-4
+    """Adam's epsilon."""
+    max_grad_norm: float | None = 10.0
+    """Clip the gradient to this global norm; None: don't."""
+    epsilon_start: float = 1.0
+    """Share of random actions at the beginning."""
+    epsilon_final: float = 0.01
+    """Share of random actions from `epsilon_steps` on."""
+    epsilon_steps: int = 100_000
+    """Steps over which epsilon falls in a straight line."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What convolutions and hidden layers compute in; auto: bfloat16 where the processor has it."""
+
+    def __post_init__(self) -> None:
+        positive = (
+            "num_envs", "n_step", "hidden", "batch_size", "update_every", "target_every",
+            "learning_rate", "adam_eps",
+        )  # fmt: skip
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} has to be more than 0, not {getattr(self, name)}.")
+        for name in ("gamma", "epsilon_start", "epsilon_final"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} has to lie between 0 and 1, not {getattr(self, name)}.")
+        for name in ("reward_clip", "epsilon_steps"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"{name} has to be 0 or more, not {getattr(self, name)}.")
+        if self.stack is not None and self.stack < 1:
+            raise UserError(f"stack has to be 1 or more, not {self.stack}.")
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise UserError(f"max_grad_norm has to be more than 0, not {self.max_grad_norm}.")
+        reach = self.num_envs * ((self.stack or 4) + self.n_step + 1)
+        if self.buffer_size < reach:
+            raise UserError(
+                f"buffer_size={self.buffer_size} is too small: {self.num_envs} environments with "
+                f"n_step={self.n_step} need {reach} frames or more."
+            )
+        first = self.num_envs * (self.n_step + 1)
+        if not first <= self.learning_starts:
+            raise UserError(
+                f"learning_starts={self.learning_starts} comes before the first complete transition: "
+                f"{self.num_envs} environments with n_step={self.n_step} need {first} or more."
+            )
+
+
+# --- losses ---------------------------------------------------------------------------------------
+
+
+def q_target(
+    reward: torch.Tensor,
+    discount: torch.Tensor,
+    next_q: torch.Tensor,
+    choosing_q: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The target `r + discount * Q(s', argmax_a choosing_q(s', a))`, `[B]` float32.
+
+    `reward`, `discount` `[B]`; `next_q` `[B, A]` from the target network. Without `choosing_q` the
+    target network chooses as well (Mnih et al. 2015, Algorithm 1); with the online network's values
+    there it is double Q-learning (van Hasselt et al. 2016, equation 4).
+    """
+    _check(reward, discount, next_q)
+    choosing_q = next_q if choosing_q is None else choosing_q
+    best = choosing_q.argmax(1, keepdim=True)
+    return reward + discount * next_q.gather(1, best).squeeze(1)
+
+
+def q_loss(
+    q: torch.Tensor,
+    action: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor,
+    huber: bool = True,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weighted mean loss (0-d) and the TD errors `Q(s, a) - target` `[B]`, detached.
+
+    `q` `[B, A]`, `action` `[B]` int64, `target` and `weight` `[B]`. The Huber loss with threshold 1
+    has the gradient of the squared error with the TD error clipped to [-1, 1] (Mnih et al. 2015,
+    Methods, "Training algorithm").
+    """
+    _check(action, target, q)
+    chosen = q.gather(1, action.unsqueeze(1)).squeeze(1)
+    if huber:
+        losses = F.smooth_l1_loss(chosen, target, reduction="none")
+    else:
+        losses = 0.5 * (chosen - target).square()
+    return (weight * losses).mean(), (chosen - target).detach()
+
+
+def _check(first: torch.Tensor, second: torch.Tensor, values: torch.Tensor) -> None:
+    # [B] against [B, 1] would broadcast to [B, B] in silence.
+    if first.shape != second.shape or first.shape != values.shape[:1] or values.dim() != 2:
+        raise ValueError(
+            f"shapes {list(first.shape)}, {list(second.shape)} and {list(values.shape)} do not "
+            "belong together: expected [B], [B] and [B, A]"
+        )
+
+
+# --- acting ---------------------------------------------------------------------------------------
+
+
+class GreedyPolicy:
+    """Acts on the highest Q-value."""
+
+    def __init__(self, network: nn.Module, stack: int, device: torch.device) -> None:
+        self.network, self.stack, self.device = network, stack, device
+
+    @torch.inference_mode()
+    def act(self, obs: torch.Tensor) -> NDArray[np.int64]:
+        """The best actions `[E]` for observations `[E, ...]`."""
+        actions: NDArray[np.int64] = self.network(obs.to(self.device)).argmax(1).cpu().numpy()
+        return actions
+
+    @torch.inference_mode()
+    def values(self, obs: torch.Tensor) -> torch.Tensor:
+        """Q-values `[E, num_actions]` float32 on the CPU."""
+        q: torch.Tensor = self.network(obs.to(self.device)).cpu()
+        return q
+
+
+def stack_for(config: DQNConfig, spec: EnvSpec) -> int:
+    """Frames per observation."""
+    if config.stack is not None:
+        return config.stack
+    return 4 if len(spec.frame_shape) == 3 and min(spec.frame_shape[1:]) >= 36 else 1
+
+
+def build_network(
+    config: DQNConfig, spec: EnvSpec, seed: int, device: torch.device
+) -> QNetwork:
+    """A fresh Q-network for this environment; the same seed gives the same weights."""
+    channels, *rest = spec.frame_shape
+    dtype = precision(device, config.precision) or torch.float32
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = encoder_for((stack_for(config, spec) * channels, *rest), dtype)
+        head = DuelingHead if config.dueling else QHead
+        network = QNetwork(encoder, head(encoder.features, config.hidden, spec.num_actions))
+    return network.to(device, memory_format=torch.channels_last)
+
+
+def build_policy(
+    config: DQNConfig, spec: EnvSpec, state: State, device: torch.device
+) -> GreedyPolicy:
+    """The policy that a saved trainer's `state` holds."""
+    network = build_network(config, spec, 0, device)
+    network.load_state_dict(state["online"])
+    return GreedyPolicy(network, stack_for(config, spec), device)
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+class DQN:
+    """The trainer. One `step` moves every environment on by one step, and learns meanwhile."""
+
+    def __init__(
+        self, config: DQNConfig, env: VectorEnv, *, seed: int, device: torch.device
+    ) -> None:
+        self.config, self.env, self.seed, self.device = config, env, seed, device
+        spec = env.spec
+        life_loss = config.life_loss_terminal
+        if life_loss is None:
+            life_loss = bool(spec.protocol.get("life_loss_terminal", False))
+        transitions = TransitionSpec(
+            stack=stack_for(config, spec),
+            n_step=config.n_step,
+            gamma=config.gamma,
+            reward_clip=config.reward_clip,
+            life_loss_terminal=life_loss,
+        )
+        self.store = FrameStore(
+            config.buffer_size, env.num_envs, spec.frame_shape, spec.frame_dtype, device=device
+        )
+        self.sampler = Uniform(self.store, transitions, derive_seed(seed, "replay"))
+        self.online = build_network(config, spec, derive_seed(seed, "network"), device)
+        self.target = frozen_copy(
+            self.online, precision(device, config.precision) or torch.float32
+        )
+        optimizer = torch.optim.Adam(
+            self.online.parameters(), config.learning_rate, eps=config.adam_eps, fused=True
+        )
+        self.gradient_step = GradientStep(
+            optimizer, self.online.named_parameters(), config.max_grad_norm
+        )
+        self.epsilon = Linear(config.epsilon_start, config.epsilon_final, config.epsilon_steps)
+        self.exploration = np.random.default_rng(derive_seed(seed, "exploration"))
+        self.episodes = EpisodeLog(env.num_envs)
+        self.progress = 0
+        self.updates = 0
+
+    @property
+    def frames_per_step(self) -> int:
+        return self.env.spec.frames_per_step
+
+    @property
+    def stores(self) -> Mapping[str, FrameStore]:
+        return {"replay": self.store}
+
+    @property
+    def gradient_steps(self) -> Mapping[str, GradientStep]:
+        return {"q": self.gradient_step}
+
+    def policy(self) -> GreedyPolicy:
+        return GreedyPolicy(self.online, self.sampler.spec.stack, self.device)
+
+    def begin_segment(self, segment: int) -> None:
+        self.store.end_episodes()
+        self.episodes.restart()
+        self.store.append(self.env.reset(derive_seed(self.seed, "train", "env", segment)))
+
+    def step(self) -> Metrics:
+        actions = self._choose_actions()
+        self.store.act(actions)
+        self.env.send(actions)
+        learning = self._learn()  # while the environments run
+        step = self.env.recv()
+        self.store.append(step)
+        before = self.progress
+        self.progress += int((~step.first).sum())
+        if before // self.config.target_every != self.progress // self.config.target_every:
+            copy_weights(self.online, self.target)
+        return {
+            **learning,
+            **self.episodes.add(step),
+            "train/epsilon": self.epsilon(self.progress),
+            "train/updates": self.updates,
+            "replay/fill": len(self.store) / self.store.capacity,
+        }
+
+    def _choose_actions(self) -> NDArray[np.int64]:
+        count, num_actions = self.env.num_envs, self.env.spec.num_actions
+        explore = self.exploration.random(count) < self.epsilon(self.progress)
+        actions = self.exploration.integers(num_actions, size=count)
+        if self.progress < self.config.learning_starts or explore.all():
+            return actions
+        greedy = self.policy().act(self.store.latest(self.sampler.spec.stack))
+        return np.where(explore, actions, greedy)
+
+    def _learn(self) -> dict[str, torch.Tensor]:
+        """All updates that are due, and the means of what they report."""
+        since = self.progress - self.config.learning_starts
+        due = max(0, since // self.config.update_every - self.updates)
+        reports = [self._update(self.sampler.sample(self.config.batch_size)) for _ in range(due)]
+        if not reports:
+            return {}
+        return {name: sum(r[name] for r in reports) / due for name in reports[0]}
+
+    def _update(self, batch: Batch) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            next_q = self.target(batch.next_obs)
+            choosing_q = self.online(batch.next_obs) if self.config.double else None
+            target = q_target(batch.reward, batch.discount, next_q, choosing_q)
+        q = self.online(batch.obs)
+        loss, td_error = q_loss(q, batch.action, target, batch.weight, self.config.huber)
+        norm = self.gradient_step.step(loss)
+        self.updates += 1
+        return {
+            "train/loss": loss.detach(),
+            "train/q": q.detach().max(1).values.mean(),
+            "train/td_error": td_error.abs().mean(),
+            "train/gradient_norm": norm,
+        }
+
+    def state_dict(self) -> State:
+        return {
+            "online": self.online.state_dict(),
+            "target": self.target.state_dict(),
+            "gradient_step": self.gradient_step.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "exploration": self.exploration.bit_generator.state,
+            "progress": self.progress,
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        self.online.load_state_dict(state["online"])
+        self.target.load_state_dict(state["target"])
+        self.gradient_step.load_state_dict(state["gradient_step"])
+        self.sampler.load_state_dict(state["sampler"])
+        self.exploration.bit_generator.state = state["exploration"]
+        self.progress = state["progress"]
+        self.updates = state["updates"]

@@ -1,0 +1,311 @@
+"""The frame store: every frame once, in rings, with what arrived and what was done beside it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from playfield._ext import gather as gather_kernel
+from playfield._ext import windows
+
+FORMAT = 1
+FRAME_DTYPES = ("uint8", "float32")
+
+
+class Arrivals(Protocol):
+    """What `FrameStore.append` reads of a step of E environments (`envs.contract.VectorStep`)."""
+
+    @property
+    def frames(self) -> NDArray[Any]: ...
+    @property
+    def reward(self) -> NDArray[np.float32]: ...
+    @property
+    def terminated(self) -> NDArray[np.bool_]: ...
+    @property
+    def truncated(self) -> NDArray[np.bool_]: ...
+    @property
+    def life_lost(self) -> NDArray[np.bool_]: ...
+    @property
+    def first(self) -> NDArray[np.bool_]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A value that an algorithm keeps beside every frame, such as a log-probability or a state."""
+
+    shape: tuple[int, ...] = ()
+    dtype: str = "float32"
+
+
+class FrameStore:
+    """Rings of frames, one per stream, contiguous in time.
+
+    A slot holds a frame, what arrived with it (raw reward, flags, step in episode) and the action
+    chosen on seeing it. The successor of a slot is always the next one; the final observation of an
+    episode owns a slot that never gets an action, and the slot after it starts the next episode.
+    Nothing about n-step returns, discounts, stacks or clipping is stored: those are arguments of
+    reading (`buffers.transitions`).
+
+    Args:
+        capacity: frames in all streams together, at least; rounded up to a multiple of `streams`.
+        streams: one per environment.
+        frame_shape: of one frame, `(C, H, W)` or `(D,)`.
+        frame_dtype: "uint8" or "float32".
+        columns: further values beside each frame, by name; `act` sets them.
+        device: where frames live. Columns stay on the CPU: they are a thousandth of the bytes, and
+            choosing indices needs them there.
+
+    Ids are int64, `time * streams + stream`, and time never restarts, so an id names one frame for
+    ever, whether it is still stored or not.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        streams: int = 1,
+        frame_shape: tuple[int, ...] = (1, 84, 84),
+        frame_dtype: str = "uint8",
+        columns: Mapping[str, Column] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if capacity < 2 * streams or streams < 1:
+            raise ValueError(
+                f"a store of {capacity} frames in {streams} streams is too small: every stream "
+                "needs two frames or more"
+            )
+        if frame_dtype not in FRAME_DTYPES:
+            raise ValueError(f"frames are {' or '.join(FRAME_DTYPES)}, not {frame_dtype!r}")
+        self.streams = streams
+        self.slots = -(-capacity // streams)
+        self.frame_shape = tuple(frame_shape)
+        self.frame_dtype = frame_dtype
+        self.columns = dict(columns or {})
+        self.device = torch.device(device)
+        self.threads = min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+
+        shape = (streams, self.slots)
+        self.frame_bytes = math.prod(self.frame_shape) * np.dtype(frame_dtype).itemsize
+        if self.device.type == "cpu":
+            # numpy, not torch, allocates: it asks the kernel for huge pages, and random reads of a
+            # gigabyte through 4 kB pages spend as long in address translation as in copying.
+            self._table = np.zeros((streams * self.slots, self.frame_bytes), np.uint8)
+            frames = torch.from_numpy(self._table)
+        else:
+            frames = torch.zeros(
+                (streams * self.slots, self.frame_bytes), dtype=torch.uint8, device=self.device
+            )
+        self._frame_bytes_table = frames
+        self.frames = frames.view(getattr(torch, frame_dtype)).view(*shape, *self.frame_shape)
+
+        self.head = np.zeros(streams, np.int64)  # time of each stream's next frame
+        self.action = np.full(shape, -1, np.int32)
+        self.reward = np.zeros(shape, np.float32)
+        self.flags = np.zeros(shape, np.uint8)
+        self.step_in_episode = np.zeros(shape, np.int32)
+        self.extra = {
+            name: np.zeros((*shape, *column.shape), column.dtype)
+            for name, column in self.columns.items()
+        }
+        self._all_streams = np.arange(streams)
+
+    def __len__(self) -> int:
+        """Frames stored now, in all streams together."""
+        return int(np.minimum(self.head, self.slots).sum())
+
+    @property
+    def capacity(self) -> int:
+        """Frames that fit."""
+        return self.streams * self.slots
+
+    @property
+    def bytes_per_frame(self) -> float:
+        """Memory per stored frame in bytes, columns included."""
+        columns = [self.action, self.reward, self.flags, self.step_in_episode, *self.extra.values()]
+        return self.frame_bytes + sum(c.nbytes for c in columns) / self.capacity
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def append(self, step: Arrivals, streams: NDArray[np.int64] | None = None) -> None:
+        """Store what arrived in `streams` (in every stream, where None): one frame each.
+
+        A row with `first` begins an episode; any other continues the one before it. Raises
+        ValueError for frames of another shape or dtype, and for a row that continues an episode
+        that has ended or never began.
+        """
+        s = self._all_streams if streams is None else np.asarray(streams)
+        frames = step.frames
+        if frames.shape != (len(s), *self.frame_shape) or frames.dtype != self.frame_dtype:
+            raise ValueError(
+                f"frames are {frames.dtype} {list(frames.shape)}, expected {self.frame_dtype} "
+                f"{[len(s), *self.frame_shape]}"
+            )
+        head = self.head[s]
+        slot, last = head % self.slots, (head - 1) % self.slots
+        open_before = (head > 0) & ((self.flags[s, last] & windows.FINAL) == 0)
+        orphans = ~(step.first | open_before)
+        if orphans.any():
+            raise ValueError(
+                f"stream {s[orphans.argmax()]} got a frame that continues no episode: the one before "
+                "it was final, or there is none; the first frame of an episode needs first=True"
+            )
+        # An episode that is cut by a new first frame (a reset in the middle) ends as truncated.
+        cut = step.first & open_before
+        if cut.any():
+            self._end(s[cut], last[cut])
+        self.step_in_episode[s, slot] = np.where(step.first, 0, self.step_in_episode[s, last] + 1)
+        self.action[s, slot] = -1
+        self.reward[s, slot] = step.reward
+        self.flags[s, slot] = (
+            step.terminated * np.uint8(windows.TERMINATED)
+            | step.truncated * np.uint8(windows.TRUNCATED)
+            | step.life_lost * np.uint8(windows.LIFE_LOST)
+        )
+        for column in self.extra.values():
+            column[s, slot] = 0
+        rows = s * self.slots + slot
+        flat = np.ascontiguousarray(frames).reshape(len(s), -1).view(np.uint8)
+        if self.device.type == "cpu":
+            self._table[rows] = flat
+        else:
+            index = torch.from_numpy(rows).to(self.device)
+            self._frame_bytes_table.index_copy_(0, index, torch.from_numpy(flat).to(self.device))
+        self.head[s] = head + 1
+
+    def act(
+        self,
+        actions: NDArray[np.int64],
+        streams: NDArray[np.int64] | None = None,
+        **extra: NDArray[Any],
+    ) -> None:
+        """Note the actions chosen on the newest frames, and the declared columns' values with them.
+
+        Rows whose newest frame is final are passed over: no action is taken there.
+        """
+        s = self._all_streams if streams is None else np.asarray(streams)
+        slot = (self.head[s] - 1) % self.slots
+        acting = (self.flags[s, slot] & windows.FINAL) == 0
+        self.action[s[acting], slot[acting]] = np.asarray(actions)[acting]
+        for name, values in extra.items():
+            self.extra[name][s[acting], slot[acting]] = np.asarray(values)[acting]
+
+    def end_episodes(self) -> None:
+        """End every open episode as truncated at its newest frame, as before a reset from outside."""
+        slot = (self.head - 1) % self.slots
+        is_open = (self.head > 0) & ((self.flags[self._all_streams, slot] & windows.FINAL) == 0)
+        self._end(self._all_streams[is_open], slot[is_open])
+
+    def _end(self, streams: NDArray[np.int64], slots: NDArray[np.int64]) -> None:
+        self.flags[streams, slots] |= windows.TRUNCATED
+        self.action[streams, slots] = -1
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def latest(self, stack: int = 1) -> torch.Tensor:
+        """The newest stack of every stream: what a policy acts on.
+
+        Returns `[streams, stack*C, H, W]` (or `[streams, stack*D]`) in the frames' dtype on the
+        store's device; frames before the start of the episode are zero. Raises ValueError while a
+        stream is empty.
+        """
+        if not self.head.all():
+            raise ValueError(f"stream {int(self.head.argmin())} holds no frame yet")
+        rows = np.empty((self.streams, stack), np.int64)
+        windows.stack_rows(self._all_streams, self.head - 1, self.step_in_episode, rows)
+        return self.gather(rows)
+
+    def gather(self, rows: NDArray[np.int64], out: torch.Tensor | None = None) -> torch.Tensor:
+        """Frames of the given table rows `[B, W]` as `[B, W*C, H, W']`; -1 gives zeros.
+
+        `out`, if given, is a contiguous uint8 tensor `[B*W, frame_bytes]` to fill on the CPU.
+        """
+        count, width = rows.shape
+        if self.device.type == "cpu":
+            if out is None:
+                out = torch.empty((count * width, self.frame_bytes), dtype=torch.uint8)
+            gather_kernel.gather_rows(self._table, rows.reshape(-1), out.numpy(), self.threads)
+        else:
+            index = torch.from_numpy(rows.reshape(-1)).to(self.device)
+            out = self._frame_bytes_table.index_select(0, index.clamp_min(0))
+            out.masked_fill_((index < 0).unsqueeze(1), 0)
+        channels, *rest = self.frame_shape
+        return out.view(self.frames.dtype).view(count, width * channels, *rest)
+
+    # --- state -----------------------------------------------------------------------------------
+
+    def layout(self) -> dict[str, Any]:
+        """What another store must have in common with this one to take over its contents."""
+        return {
+            "format": FORMAT,
+            "streams": self.streams,
+            "slots": self.slots,
+            "frame_shape": list(self.frame_shape),
+            "frame_dtype": self.frame_dtype,
+            "columns": {
+                name: [list(column.shape), column.dtype] for name, column in self.columns.items()
+            },
+        }
+
+    def column_state(self) -> dict[str, NDArray[Any]]:
+        """Everything but the frames: the rings' heads and columns, by name."""
+        return {
+            "head": self.head,
+            "action": self.action,
+            "reward": self.reward,
+            "flags": self.flags,
+            "step_in_episode": self.step_in_episode,
+            **{f"extra.{name}": values for name, values in self.extra.items()},
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole store; tensors and arrays are its own, not copies."""
+        return {
+            "layout": self.layout(),
+            "columns": self.column_state(),
+            "frames": self._frame_bytes_table,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a saved store. Raises ValueError that names the field that does not fit."""
+        self.check_layout(state["layout"])
+        frames = torch.as_tensor(state["frames"])
+        if frames.shape != self._frame_bytes_table.shape or frames.dtype != torch.uint8:
+            raise ValueError(
+                f"frames: {frames.dtype} {list(frames.shape)}, expected torch.uint8 "
+                f"{list(self._frame_bytes_table.shape)}"
+            )
+        self.load_column_state(state["columns"])
+        self._frame_bytes_table.copy_(frames)
+
+    def check_layout(self, layout: Mapping[str, Any]) -> None:
+        """Raise ValueError, naming the field, unless `layout` is this store's own."""
+        for name, ours in self.layout().items():
+            if layout.get(name) != ours:
+                raise ValueError(f"{name}: {layout.get(name)!r}, expected {ours!r}")
+
+    def load_column_state(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Take over saved heads and columns; nothing is taken unless all of them fit."""
+        ours = self.column_state()
+        for name, own in ours.items():
+            if name not in columns:
+                raise ValueError(f"{name}: missing")
+            saved = np.asarray(columns[name])
+            if saved.shape != own.shape or saved.dtype != own.dtype:
+                raise ValueError(
+                    f"{name}: {saved.dtype} {list(saved.shape)}, expected {own.dtype} {list(own.shape)}"
+                )
+        if (np.asarray(columns["head"]) < 0).any():
+            raise ValueError("head: negative")
+        for name, own in ours.items():
+            own[...] = columns[name]
+
+    def stored_rows(self) -> NDArray[np.int64]:
+        """Table rows of the stored frames, stream by stream."""
+        sizes = np.minimum(self.head, self.slots)
+        return np.concatenate([s * self.slots + np.arange(n) for s, n in enumerate(sizes)])

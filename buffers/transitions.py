@@ -1,0 +1,91 @@
+"""Reading transitions out of a store: n steps, discount as data, stacks that never cross an episode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from playfield._ext import windows
+from playfield.buffers.batch import Batch
+from playfield.buffers.store import FrameStore
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionSpec:
+    """How a learner wants to see what is stored; none of it is stored itself."""
+
+    stack: int = 4  # frames per observation
+    n_step: int = 1  # most steps per transition
+    gamma: float = 0.99  # discount per step
+    reward_clip: float = 0.0  # each reward is clipped to plus or minus this; 0 leaves it raw
+    life_loss_terminal: bool = False  # a lost life ends the return, as in the 2015 protocol
+
+    def __post_init__(self) -> None:
+        if self.stack < 1 or self.n_step < 1:
+            raise ValueError(
+                f"stack={self.stack} and n_step={self.n_step} have to be 1 or more"
+            )
+        if not 0 <= self.gamma <= 1 or self.reward_clip < 0:
+            raise ValueError(
+                f"gamma={self.gamma} has to lie in [0, 1], reward_clip={self.reward_clip} in [0, inf)"
+            )
+
+    @property
+    def frames_read(self) -> int:
+        """Frames per transition: with one step, both observations share all but one of theirs."""
+        return self.stack + 1 if self.n_step == 1 else 2 * self.stack
+
+
+class TransitionReader:
+    """Assembles batches of one size into memory of its own, which the next call uses again.
+
+    Fresh memory for every batch would cost more than the copy into it: the system has to clear
+    each page first. `Batch.clone` keeps what has to stay.
+    """
+
+    def __init__(self, store: FrameStore, spec: TransitionSpec, batch_size: int) -> None:
+        if spec.stack + spec.n_step > store.slots:
+            raise ValueError(
+                f"stack={spec.stack} and n_step={spec.n_step} do not fit in a ring of "
+                f"{store.slots} frames per stream"
+            )
+        self.store, self.spec = store, spec
+        self._rows = np.empty((batch_size, spec.frames_read), np.int64)
+        self._action = torch.empty(batch_size, dtype=torch.int64)
+        self._reward = torch.empty(batch_size, dtype=torch.float32)
+        self._discount = torch.empty(batch_size, dtype=torch.float32)
+        self._columns = (self._action.numpy(), self._reward.numpy(), self._discount.numpy())
+        self._weight = torch.ones(batch_size, device=store.device)
+        self._frames = None
+        if store.device.type == "cpu":
+            size = (self._rows.size, store.frame_bytes)
+            self._frames = torch.from_numpy(np.empty(size, np.uint8))
+
+    def __call__(self, ids: NDArray[np.int64]) -> Batch:
+        """The transitions that begin at `ids` `[B]`.
+
+        Raises IndexError for an id that begins no valid transition: overwritten, final, not yet
+        complete, or with a stack that reaches past the oldest stored frame.
+        """
+        store, spec = self.store, self.spec
+        bad = windows.transitions(
+            ids, store.head, store.action, store.reward, store.flags, store.step_in_episode,
+            spec.stack, spec.n_step, spec.gamma, spec.reward_clip, spec.life_loss_terminal,
+            self._rows, *self._columns,
+        )  # fmt: skip
+        if bad >= 0:
+            raise IndexError(f"id {ids[bad]} begins no valid transition")
+        frames = store.gather(self._rows, self._frames)
+        planes = spec.stack * store.frame_shape[0]
+        return Batch(
+            obs=frames[:, :planes],
+            action=self._action.to(store.device),
+            reward=self._reward.to(store.device),
+            discount=self._discount.to(store.device),
+            next_obs=frames[:, -planes:],
+            weight=self._weight,
+            index=torch.from_numpy(ids),
+        )
