@@ -164,7 +164,9 @@ def _evaluation(path: Path, number: int, entry: object) -> Evaluation:
     for name, kind in _KINDS.items():
         value = entry.get(name)
         # A float may have been written by other hands as 15 instead of 15.0.
-        if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+        if isinstance(value, bool) or not isinstance(
+            value, (int, float) if kind is float else kind
+        ):
             raise DamagedFileError(_damaged(path, f'"{name}" of {where} is not a {kind.__name__}'))
         fields[name] = value
     for name in ("scores", "steps"):

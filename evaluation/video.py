@@ -180,7 +180,9 @@ class _Gif(_Pillow):
     def add(self, picture: Picture) -> None:
         # Atari shows at most 128 colours at once: an adaptive palette without dithering is exact.
         image = Image.fromarray(picture)
-        self._pictures.append(image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE))
+        self._pictures.append(
+            image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        )
 
 
 _ENCODERS: dict[str, type[_Ffmpeg] | type[_Pillow]] = {
