@@ -92,7 +92,7 @@ def help_text() -> str:
             *lines,
             "",
             "`playfield COMMAND --help` explains one command. Every command takes --debug, which",
-            "shows the traceback of an error. Runs are kept in runs/, or where PLAYFIELD_RUNS says.",
+            "shows an error's traceback. Runs are kept in runs/, or where PLAYFIELD_RUNS says.",
         ]
     )
 

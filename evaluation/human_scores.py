@@ -2,8 +2,8 @@
 
 Every pair is (random agent, professional human tester): the mean raw score over games started with
 1 to 30 no-ops and cut at 108,000 frames. Source: Wang et al. 2016, "Dueling Network Architectures
-for Deep Reinforcement Learning", appendix (arXiv:1511.06581), whose human scores are newer than those of
-Mnih et al. 2015 (Pong 14.6 instead of 9.3): percentages from before it don't compare.
+for Deep Reinforcement Learning", appendix (arXiv:1511.06581). Its human scores are newer than those
+of Mnih et al. 2015 (Pong 14.6 instead of 9.3): percentages from before it don't compare.
 """
 
 from __future__ import annotations
