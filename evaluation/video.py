@@ -145,7 +145,9 @@ class _Ffmpeg:
 
 
 class _Pillow:
-    """Pictures gathered in memory as Pillow wants them; equal neighbours become one, shown longer."""
+    """Pictures gathered in memory, as Pillow wants them."""
+
+    unit = 1  # milliseconds
 
     def __init__(self, path: Path, frames_per_second: float) -> None:
         self._path = path
@@ -171,18 +173,14 @@ class _Pillow:
         starts = [0, *ends[:-1]]
         return [(end - start) * self.unit for start, end in zip(starts, ends, strict=True)]
 
-    unit = 1  # milliseconds
-
 
 class _Gif(_Pillow):
     unit = 10  # a GIF counts hundredths of a second
 
     def add(self, picture: Picture) -> None:
         # Atari shows at most 128 colours at once: an adaptive palette without dithering is exact.
-        image = Image.fromarray(picture)
-        self._pictures.append(
-            image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        )
+        median_cut, plain = Image.Quantize.MEDIANCUT, Image.Dither.NONE
+        self._pictures.append(Image.fromarray(picture).quantize(256, median_cut, dither=plain))
 
 
 _ENCODERS: dict[str, type[_Ffmpeg] | type[_Pillow]] = {

@@ -37,7 +37,7 @@ def write(path: Path, pictures: list[NDArray[np.uint8]], rate: float = 15.0) -> 
             writer.add(one)
 
 
-# --- terminal --------------------------------------------------------------------------------------
+# --- terminal ---
 
 
 def test_a_cell_shows_the_upper_pixel_before_the_lower() -> None:
@@ -84,7 +84,7 @@ def test_shrinking_averages_so_that_nothing_small_vanishes() -> None:
     assert "38;2;50;50;50" in line and "48;2;0;0;0" in line
 
 
-# --- files -----------------------------------------------------------------------------------------
+# --- files ---
 
 
 @pytest.mark.parametrize("ending", [".gif", ".png"])
