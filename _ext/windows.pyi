@@ -1,0 +1,43 @@
+import numpy as np
+from numpy.typing import NDArray
+
+TERMINATED: int
+TRUNCATED: int
+LIFE_LOST: int
+FINAL: int
+
+def stack_rows(
+    streams: NDArray[np.int64],
+    times: NDArray[np.int64],
+    step: NDArray[np.int32],
+    rows: NDArray[np.int64],
+) -> None: ...
+def accept(
+    draws: NDArray[np.int64],
+    head: NDArray[np.int64],
+    action: NDArray[np.int32],
+    flags: NDArray[np.uint8],
+    step: NDArray[np.int32],
+    stack: int,
+    n: int,
+    life_loss_terminal: bool,
+    ids: NDArray[np.int64],
+    filled: int,
+) -> int: ...
+def transitions(
+    ids: NDArray[np.int64],
+    head: NDArray[np.int64],
+    action: NDArray[np.int32],
+    reward: NDArray[np.float32],
+    flags: NDArray[np.uint8],
+    step: NDArray[np.int32],
+    stack: int,
+    n: int,
+    gamma: float,
+    clip: float,
+    life_loss_terminal: bool,
+    rows: NDArray[np.int64],
+    actions_out: NDArray[np.int64],
+    rewards_out: NDArray[np.float32],
+    discounts_out: NDArray[np.float32],
+) -> int: ...
