@@ -101,7 +101,7 @@ class FrameStore:
             frames = torch.zeros(
                 (streams * self.slots, self.frame_bytes), dtype=torch.uint8, device=self.device
             )
-        self._frame_bytes_table = frames
+        self.frame_table = frames  # [streams * slots, frame_bytes] uint8: every frame as a row
         self.frames = frames.view(getattr(torch, frame_dtype)).view(*shape, *self.frame_shape)
 
         self.head = np.zeros(streams, np.int64)  # time of each stream's next frame
@@ -175,7 +175,7 @@ class FrameStore:
             self._table[rows] = flat
         else:
             index = torch.from_numpy(rows).to(self.device)
-            self._frame_bytes_table.index_copy_(0, index, torch.from_numpy(flat).to(self.device))
+            self.frame_table.index_copy_(0, index, torch.from_numpy(flat).to(self.device))
         self.head[s] = head + 1
 
     def act(
@@ -232,7 +232,7 @@ class FrameStore:
             gather_kernel.gather_rows(self._table, rows.reshape(-1), out.numpy(), self.threads)
         else:
             index = torch.from_numpy(rows.reshape(-1)).to(self.device)
-            out = self._frame_bytes_table.index_select(0, index.clamp_min(0))
+            out = self.frame_table.index_select(0, index.clamp_min(0))
             out.masked_fill_((index < 0).unsqueeze(1), 0)
         channels, *rest = self.frame_shape
         return out.view(self.frames.dtype).view(count, width * channels, *rest)
@@ -268,20 +268,20 @@ class FrameStore:
         return {
             "layout": self.layout(),
             "columns": self.column_state(),
-            "frames": self._frame_bytes_table,
+            "frames": self.frame_table,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a saved store. Raises ValueError that names the field that does not fit."""
         self.check_layout(state["layout"])
         frames = torch.as_tensor(state["frames"])
-        if frames.shape != self._frame_bytes_table.shape or frames.dtype != torch.uint8:
+        if frames.shape != self.frame_table.shape or frames.dtype != torch.uint8:
             raise ValueError(
                 f"frames: {frames.dtype} {list(frames.shape)}, expected torch.uint8 "
-                f"{list(self._frame_bytes_table.shape)}"
+                f"{list(self.frame_table.shape)}"
             )
         self.load_column_state(state["columns"])
-        self._frame_bytes_table.copy_(frames)
+        self.frame_table.copy_(frames)
 
     def check_layout(self, layout: Mapping[str, Any]) -> None:
         """Raise ValueError, naming the field, unless `layout` is this store's own."""
@@ -304,8 +304,3 @@ class FrameStore:
             raise ValueError("head: negative")
         for name, own in ours.items():
             own[...] = columns[name]
-
-    def stored_rows(self) -> NDArray[np.int64]:
-        """Table rows of the stored frames, stream by stream."""
-        sizes = np.minimum(self.head, self.slots)
-        return np.concatenate([s * self.slots + np.arange(n) for s, n in enumerate(sizes)])

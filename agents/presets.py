@@ -1,0 +1,115 @@
+"""Presets: an algorithm's config under a name, with the environment it was made for, as data."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from playfield.agents.dqn import DQNConfig
+from playfield.agents.registry import AgentConfig
+from playfield.errors import UserError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings that were tried together."""
+
+    name: str
+    algorithm: str
+    summary: str
+    config: AgentConfig
+    env: str | None = None  # what it was made for; None: any
+    steps: int | None = None  # how long it takes there
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "dqn",
+            "dqn",
+            "the defaults: one-step DQN with Adam, for Atari on a small machine",
+            DQNConfig(),
+        ),
+        Preset(
+            "nature",
+            "dqn",
+            "the schedule of Mnih et al. 2015: a million frames of replay, 50M steps",
+            DQNConfig(
+                num_envs=8,
+                buffer_size=1_000_000,
+                learning_starts=50_000,
+                target_every=40_000,
+                epsilon_final=0.1,
+                epsilon_steps=1_000_000,
+            ),
+            steps=50_000_000,
+        ),
+        Preset(
+            "pong",
+            "dqn",
+            "double 3-step DQN that learns Pong within a million steps",
+            DQNConfig(
+                double=True,
+                n_step=3,
+                learning_starts=5_000,
+                target_every=2_000,
+                learning_rate=2e-4,
+                epsilon_steps=50_000,
+            ),
+            env="PongNoFrameskip-v4",
+            steps=1_000_000,
+        ),
+        Preset(
+            "catch",
+            "dqn",
+            "the built-in pixel world, solved in seconds",
+            DQNConfig(
+                double=True,
+                hidden=64,
+                buffer_size=10_000,
+                learning_starts=500,
+                target_every=200,
+                learning_rate=1e-3,
+                adam_eps=1e-8,
+                epsilon_steps=3_000,
+            ),
+            env="playfield/Catch-v0",
+            steps=15_000,
+        ),
+        Preset(
+            "cartpole",
+            "dqn",
+            "vector observations: balances the pole for 500 steps",
+            DQNConfig(
+                double=True,
+                hidden=256,
+                buffer_size=50_000,
+                batch_size=64,
+                learning_starts=1_000,
+                update_every=2,
+                target_every=400,
+                learning_rate=5e-4,
+                adam_eps=1e-8,
+                reward_clip=0.0,
+                epsilon_final=0.04,
+                epsilon_steps=10_000,
+            ),
+            env="CartPole-v1",
+            steps=50_000,
+        ),
+    )
+}
+
+
+def preset(name: str, algorithm: str) -> Preset:
+    """The preset called `name`; UserError if there is none, or if it is another algorithm's."""
+    if name not in PRESETS:
+        names = [p.name for p in PRESETS.values() if p.algorithm == algorithm]
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}."
+        raise UserError(f"There is no preset {name!r} for {algorithm}: {hint}")
+    found = PRESETS[name]
+    if found.algorithm != algorithm:
+        raise UserError(f"Preset {name!r} belongs to {found.algorithm}, not to {algorithm}.")
+    return found

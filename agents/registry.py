@@ -1,0 +1,76 @@
+"""The algorithms by name. Nothing is imported before it is asked for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from playfield.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from playfield.envs.contract import EnvSpec, VectorEnv
+    from playfield.training.trainer import Policy, State, Trainer
+
+
+class AgentConfig(Protocol):
+    """What the command line needs to know of any algorithm's config."""
+
+    @property
+    def num_envs(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """An algorithm's name, and the places of its config, trainer and policy."""
+
+    name: str
+    summary: str
+    module: str
+    config_name: str
+    trainer_name: str
+
+    def load_config_type(self) -> type[AgentConfig]:
+        """The frozen dataclass of its settings."""
+        return cast(type[AgentConfig], getattr(import_module(self.module), self.config_name))
+
+    def build_trainer(
+        self, config: AgentConfig, env: VectorEnv, *, seed: int, device: torch.device
+    ) -> Trainer:
+        """A fresh trainer on `env`, which has `config.num_envs` environments."""
+        trainer: Callable[..., Any] = getattr(import_module(self.module), self.trainer_name)
+        return cast("Trainer", trainer(config, env, seed=seed, device=device))
+
+    def build_policy(
+        self, config: AgentConfig, spec: EnvSpec, state: State, device: torch.device
+    ) -> Policy:
+        """The acting half of a saved trainer's `state`, without its replay."""
+        policy = import_module(self.module).build_policy(config, spec, state, device)
+        return cast("Policy", policy)
+
+
+ALGORITHMS = {
+    algorithm.name: algorithm
+    for algorithm in (
+        Algorithm(
+            "dqn",
+            "Deep Q-networks (2015), with double, dueling and n-step learning as fields",
+            "playfield.agents.dqn",
+            "DQNConfig",
+            "DQN",
+        ),
+    )
+}
+
+
+def algorithm(name: str) -> Algorithm:
+    """The algorithm called `name`; UserError with the nearest names if there is none."""
+    if name in ALGORITHMS:
+        return ALGORITHMS[name]
+    near = difflib.get_close_matches(name, ALGORITHMS, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(ALGORITHMS)}."
+    raise UserError(f"There is no algorithm {name!r}: {hint}")
