@@ -26,7 +26,9 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"Device {name!r} is unknown: use auto, cpu, cuda, cuda:1 or mps.") from None
+        raise UserError(
+            f"Device {name!r} is unknown: use auto, cpu, cuda, cuda:1 or mps."
+        ) from None
     if device.type == "cpu":
         return torch.device("cpu")
     if device.type == "cuda":

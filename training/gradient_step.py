@@ -14,10 +14,10 @@ from playfield.training.trainer import State
 class GradientStep:
     """Backward, clip, step; a loss or gradient that is not finite is counted and skipped.
 
-    Nothing here waits for an accelerator: there the decision stays on the device, in the `found_inf`
-    flag that torch's fused optimisers take (`Adam(..., fused=True)`; the mechanism of GradScaler).
-    An optimiser without it (RAdam, say) costs one synchronisation per step. On the CPU a plain `if`
-    decides.
+    Nothing here waits for an accelerator: there the decision stays on the device, in the
+    `found_inf` flag that torch's fused optimisers take (`Adam(..., fused=True)`; the mechanism of
+    GradScaler). An optimiser without it (RAdam, say) costs one synchronisation per step. On the CPU
+    a plain `if` decides.
 
     `named_parameters` are the optimiser's parameters with the names to use in `diagnosis`, all on
     one device; `max_norm` is the bound on the global gradient norm, None for no clipping. Raises

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
+from playfield.errors import DamagedFileError, UserError
+from playfield.training.checkpoint import Checkpoint, prune, save_checkpoint, set_aside_after
+from playfield.training.console import Display, duration, open_display
+from playfield.training.logs import MetricsLog
+from playfield.training.metrics import Recorder
+from playfield.training.run import Run
+from playfield.training.signals import Interrupted, StopSignals
 from playfield.training.trainer import Policy, Trainer
 
-if TYPE_CHECKING:
-    from playfield.training.checkpoint import Checkpoint
-    from playfield.training.console import Display
-    from playfield.training.run import Run
+Evaluate = Callable[[Policy], Mapping[str, float]]
+Reason = Literal["steps", "minutes", "signal"]
+
+
+class NonFiniteError(UserError):
+    """Too many updates in a row had a loss or gradient that was not finite."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,23 @@ class TrainingConfig:
     evaluate_episodes: int = 10
     """Whole games per evaluation; 0: never evaluate."""
     max_skipped: int = 100
-    """Non-finite updates in a row that stop the run."""
+    """Updates in a row that may be skipped as not finite before the run stops."""
+
+    def __post_init__(self) -> None:
+        least = {
+            "steps": 1,
+            "log_every": 1,
+            "checkpoint_every": 1,
+            "keep_checkpoints": 1,
+            "evaluate_every": 0,
+            "evaluate_episodes": 0,
+            "max_skipped": 1,
+        }
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise UserError(f"{name} must be {bound} or more, not {getattr(self, name)}.")
+        if self.minutes is not None and not self.minutes > 0:
+            raise UserError(f"minutes must be more than 0, not {self.minutes}.")
 
 
 @dataclass(frozen=True)
@@ -46,9 +72,9 @@ class Outcome:
 
     progress: int  # steps in all
     minutes: float  # of training in all
-    reason: Literal["steps", "minutes", "signal"]
+    reason: Reason
     signal: int | None  # the signal's number where that was the reason
-    checkpoint: Path | None  # the newest one written by this call, None if none was
+    checkpoint: Path | None  # the one that holds `progress`; None where it could not be saved
     evaluation: Mapping[str, float]  # the final evaluation; empty if there was none
 
 
@@ -57,14 +83,305 @@ def train(
     run: Run,
     config: TrainingConfig,
     *,
-    evaluate: Callable[[Policy], Mapping[str, float]] | None = None,
+    evaluate: Evaluate | None = None,
     resume_from: Checkpoint | None = None,
     display: Display | None = None,
 ) -> Outcome:
-    """Train until the budget is spent or a signal asks to stop.
+    """Train until the budget is spent or a signal asks to stop, and save what was learnt.
 
-    `evaluate(policy)` returns metrics such as {"eval/return": 12.5}; it must leave the trainer
-    alone. `resume_from` restores the trainer, its stores and the curves first. `display` defaults
-    to a live one on a terminal and plain lines elsewhere.
+    `evaluate(policy)` returns metrics such as `{"eval/return": 12.5}` and must leave the trainer
+    alone; a first signal cuts it short. `resume_from` restores the trainer, its stores and the
+    curves, and sets newer checkpoints aside. `display` is a live one on a terminal and plain lines
+    elsewhere unless given.
+
+    Raises `UserError` if another process trains this run, `DamagedFileError` if `resume_from` does
+    not fit the trainer, `NonFiniteError` after `max_skipped` skipped updates in a row, and
+    `SystemExit` on a second signal. In each case the committed checkpoints are left as they were.
     """
-    raise NotImplementedError
+    shown = display if display is not None else open_display(run.name, config.steps)
+    with run.hold(), StopSignals() as signals, shown:
+        session = _Session(trainer, run, config, evaluate, shown, signals)
+        session.begin(resume_from)
+        try:
+            outcome = session.train()
+        except Exception:
+            session.update_manifest("failed")
+            raise
+        finally:
+            session.curves.close()
+        session.update_manifest("stopped" if outcome.reason == "signal" else "finished")
+        return outcome
+
+
+class _Session:
+    """One call of `train`. Only `train` below runs at every step; the rest, now and then."""
+
+    curves: MetricsLog
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        run: Run,
+        config: TrainingConfig,
+        evaluate: Evaluate | None,
+        display: Display,
+        signals: StopSignals,
+    ) -> None:
+        self.trainer = trainer
+        self.run = run
+        self.config = config
+        self.evaluator = evaluate if config.evaluate_episodes > 0 else None
+        self.display = display
+        self.signals = signals
+        self.recorder = Recorder()
+        self.segment = 0
+        self.minutes_before = 0.0
+        self.newest: Path | None = None  # the newest checkpoint known to be intact
+        self.saved_at = -1
+        self.logged: dict[str, float] = {}  # the newest value of every metric
+
+    def begin(self, resume_from: Checkpoint | None) -> None:
+        if resume_from is not None:
+            self._restore(resume_from)
+        resume_at = resume_from.progress if resume_from is not None else None
+        self.curves = MetricsLog(self.run.folder, self.display.note, resume_at)
+        self.trainer.begin_segment(self.segment)
+        self.update_manifest("running")
+        progress = self.trainer.progress
+        self.begun_at = self.logged_at = progress
+        self.evaluated_at = -1
+        self.updates_logged = self._updates()
+        self._schedule(progress)
+        self.started = self.interval_started = time.monotonic()
+        self.pause = 0.0  # seconds of this log interval spent on saving and evaluating
+        minutes = self.config.minutes
+        left = float("inf") if minutes is None else (minutes - self.minutes_before) * 60
+        self.deadline = self.started + left
+        self.next_look = self.started  # when the clock next matters: for a picture or the deadline
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        try:
+            loop = checkpoint.state["loop"]
+            self.segment = loop["segment"] + 1
+            self.minutes_before = loop["minutes"]
+            self.recorder.load_state_dict(loop["windows"])
+            self.trainer.load_state_dict(checkpoint.state["trainer"])
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise DamagedFileError(
+                f"Checkpoint {checkpoint.path} doesn't fit this run: {error}"
+            ) from error
+        checkpoint.load_stores(self.trainer.stores)
+        if self.trainer.progress != checkpoint.progress:
+            raise DamagedFileError(
+                f"Checkpoint {checkpoint.path} holds a trainer at step {self.trainer.progress}."
+            )
+        try:
+            for path in set_aside_after(self.run.checkpoints_folder, checkpoint.progress):
+                self.display.note(f"Set the newer checkpoint aside as {path.name}.")
+        except OSError as error:
+            self.display.note(f"Can't set newer checkpoints aside ({error.strerror or error}).")
+        self.newest, self.saved_at = checkpoint.path, checkpoint.progress
+        self.display.note(f"Going on from step {checkpoint.progress:,}.")
+
+    def train(self) -> Outcome:
+        trainer, add, signals, clock = self.trainer, self.recorder.add, self.signals, time.monotonic
+        progress = trainer.progress
+        reason = self._reason_to_stop(progress)
+        while reason is None:
+            metrics = trainer.step()
+            progress = trainer.progress
+            if metrics:
+                add(progress, metrics)
+            if progress >= self.next_event or signals.received is not None:
+                reason = self._attend(progress)
+            if clock() >= self.next_look:
+                reason = reason or self._reason_to_stop(progress)
+                self._show(progress)
+        return self._finish(progress, reason)
+
+    def _attend(self, progress: int) -> Reason | None:
+        """What is due at this step; the reason to stop, if there is one now."""
+        if progress >= self.next_log:
+            self.log(progress)
+        reason = self._reason_to_stop(progress)
+        if reason is None and progress >= self.next_checkpoint:
+            self.save(progress)
+        if reason is None and progress >= self.next_evaluation:
+            self.evaluate(progress)
+            reason = self._reason_to_stop(progress)
+        self._schedule(progress)
+        return reason
+
+    def _schedule(self, progress: int) -> None:
+        config = self.config
+        self.next_log = _next_multiple(progress, config.log_every)
+        self.next_checkpoint = _next_multiple(progress, config.checkpoint_every)
+        self.next_evaluation: float = float("inf")
+        if config.evaluate_every and self.evaluator is not None:
+            self.next_evaluation = _next_multiple(progress, config.evaluate_every)
+        self.next_event = min(
+            self.next_log, self.next_checkpoint, self.next_evaluation, config.steps
+        )
+
+    def _reason_to_stop(self, progress: int) -> Reason | None:
+        if self.signals.received is not None:
+            return "signal"
+        if progress >= self.config.steps:
+            return "steps"
+        return "minutes" if time.monotonic() >= self.deadline else None
+
+    def _finish(self, progress: int, reason: Reason) -> Outcome:
+        self.log(progress)
+        if self.saved_at != progress:
+            self.save(progress)
+        saved = self.saved_at == progress
+        resume = f"Resume with: playfield resume {self.run.name}"
+        if reason == "signal" and self.newest is not None:
+            self.display.note(f"Saved at step {self.saved_at:,}. {resume}")
+        elif reason == "signal":
+            self.display.note("Stopped before anything was saved.")
+        elif progress == self.begun_at:
+            self.display.note(f"Nothing left to do at step {progress:,}: allow more {reason}.")
+        else:
+            self.display.note(f"Done: {progress:,} steps in {duration(self._minutes() * 60)}.")
+        evaluation: Mapping[str, float] = {}
+        if reason != "signal" and progress > self.begun_at and self.evaluated_at != progress:
+            evaluation = self.evaluate(progress)
+        elif self.evaluated_at == progress:
+            evaluation = {n: v for n, v in self.logged.items() if n.startswith("eval/")}
+        self._show(progress)
+        return Outcome(
+            progress=progress,
+            minutes=self._minutes(),
+            reason=reason,
+            signal=self.signals.received if reason == "signal" else None,
+            checkpoint=self.newest if saved else None,
+            evaluation=evaluation,
+        )
+
+    def log(self, progress: int) -> None:
+        """Write the points of the interval that ends here, and look after the updates' health."""
+        if progress == self.logged_at:
+            return
+        finished, values = self.recorder.take()
+        now = time.monotonic()
+        seconds = max(now - self.interval_started - self.pause, 1e-9)
+        rate = (progress - self.logged_at) / seconds
+        values["speed/steps_per_second"] = rate
+        if self.trainer.frames_per_step is not None:
+            values["speed/frames_per_second"] = rate * self.trainer.frames_per_step
+        if self.trainer.gradient_steps:
+            updates = self._updates()
+            values["train/updates"] = updates
+            values["speed/updates_per_second"] = (updates - self.updates_logged) / seconds
+            values["health/skipped_updates"] = sum(
+                int(step.skipped) for step in self.trainer.gradient_steps.values()
+            )
+            self.updates_logged = updates
+        values["time/minutes"] = self._minutes()
+        self.curves.write(progress, values, finished)
+        self.logged.update(values)
+        self.logged_at, self.interval_started, self.pause = progress, now, 0.0
+        self._stop_if_diverged(progress)
+
+    def save(self, progress: int) -> None:
+        """Commit a checkpoint, if the updates are sound; a full disk costs only this one."""
+        self.log(progress)  # what the curves hold up to here is what a resume keeps of them
+        started = time.monotonic()
+        streaks = self._streaks()
+        if streaks:
+            self.display.note(f"Step {progress:,} is not saved while {'; '.join(streaks)}.")
+            return
+        state = {
+            "trainer": self.trainer.state_dict(),
+            "loop": {
+                "segment": self.segment,
+                "minutes": self._minutes(),
+                "windows": self.recorder.state_dict(),
+            },
+        }
+        folder = self.run.checkpoints_folder
+        try:
+            self.newest = save_checkpoint(folder, progress, state, self.trainer.stores)
+            self.saved_at = progress
+            prune(folder, self.config.keep_checkpoints, intact=self.newest)
+        except OSError as error:
+            self.display.note(
+                f"Trouble in {folder} at step {progress:,} ({error.strerror or error}); "
+                f"{self._last_saved()}"
+            )
+        else:
+            self.update_manifest("running")
+        self.pause += time.monotonic() - started
+
+    def evaluate(self, progress: int) -> Mapping[str, float]:
+        """Evaluate the agent as it is and log the result; empty if a signal cut that short."""
+        if self.evaluator is None:
+            return {}
+        started = time.monotonic()
+        result: Mapping[str, float] = {}
+        try:
+            with self.signals.interruptible():
+                result = self.evaluator(self.trainer.policy())
+        except Interrupted:
+            self.display.note("The evaluation was cut short.")
+        else:
+            self.curves.write(progress, result)
+            self.logged.update(result)
+            self.evaluated_at = progress
+        self.pause += time.monotonic() - started
+        return result
+
+    def update_manifest(self, status: str) -> None:
+        fields: dict[str, Any] = {"status": status}
+        if hasattr(self, "started"):
+            fields |= {"progress": self.trainer.progress, "minutes": self._minutes()}
+        try:
+            self.run.update_manifest(**fields)
+        except OSError as error:
+            self.display.note(
+                f"Can't write {self.run.folder / 'run.json'} ({error.strerror or error})."
+            )
+
+    def _streaks(self) -> list[str]:
+        return [
+            f"{name}: {step.diagnosis()}"
+            for name, step in self.trainer.gradient_steps.items()
+            if int(step.skipped_in_a_row)
+        ]
+
+    def _stop_if_diverged(self, progress: int) -> None:
+        for name, step in self.trainer.gradient_steps.items():
+            row = int(step.skipped_in_a_row)
+            if row >= self.config.max_skipped:
+                raise NonFiniteError(
+                    f"Run {self.run.name} stopped at step {progress:,}: the last {row} updates of "
+                    f"{name!r} were not finite ({step.diagnosis()}); {self._last_saved()} Try a "
+                    "lower learning rate, or float32."
+                )
+
+    def _last_saved(self) -> str:
+        if self.newest is None:
+            return "nothing has been saved yet."
+        return f"the checkpoint of step {self.saved_at:,} is intact."
+
+    def _updates(self) -> int:
+        return sum(step.taken for step in self.trainer.gradient_steps.values())
+
+    def _minutes(self) -> float:
+        return self.minutes_before + (time.monotonic() - self.started) / 60
+
+    def _show(self, progress: int) -> None:
+        now = time.monotonic()
+        fraction = progress / self.config.steps
+        if self.config.minutes is not None:
+            fraction = max(fraction, self._minutes() / self.config.minutes)
+        rate = self.logged.get("speed/steps_per_second", 0.0)
+        if not rate and now > self.started:
+            rate = (progress - self.begun_at) / (now - self.started)
+        self.display.update(progress, min(fraction, 1.0), rate, self.logged)
+        self.next_look = min(self.deadline, now + self.display.every)
+
+
+def _next_multiple(progress: int, period: int) -> int:
+    return (progress // period + 1) * period

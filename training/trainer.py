@@ -1,4 +1,4 @@
-"""The protocols between the loop, which knows no algorithm, and the algorithms, which know no loop."""
+"""Between the loop, which knows no algorithm, and the algorithms, which know no loop."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Trainer(Protocol):
         ...
 
     def begin_segment(self, segment: int) -> None:
-        """Start over in the environments, seeded by (run seed, segment): at the start and on resume.
+        """Start over in the environments, seeded by (run seed, segment): at start and on resume.
 
         Emulator state cannot be saved, so open episodes end as truncated where a segment begins.
         """

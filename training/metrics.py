@@ -1,0 +1,129 @@
+"""What is measured during training, under which names, and how a log interval sums it up."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from playfield.training.trainer import Metrics, State
+
+#: A finished value (a game's return) is averaged with this many before it.
+WINDOW = 100
+#: What follows the name of a series of finished values in the name of their moving mean.
+MEAN_SUFFIX = "_mean"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a name in TensorBoard and `metrics.jsonl` stands for."""
+
+    meaning: str
+    unit: str
+
+
+#: Every scalar a run logs; the x-axis is the trainer's progress. Unless stated otherwise a point is
+#: the mean over the log interval that ends there.
+METRICS: dict[str, Metric] = {
+    "episode/return": Metric(
+        "raw, unclipped score of one finished game, at its last step", "points"
+    ),
+    "episode/return_mean": Metric(f"mean return of the last {WINDOW} finished games", "points"),
+    "episode/length": Metric("environment steps of one finished game, at its last step", "steps"),
+    "episode/length_mean": Metric(f"mean length of the last {WINDOW} finished games", "steps"),
+    "train/loss": Metric("loss that is minimised, importance weights included", "1"),
+    "train/td_error": Metric("mean absolute temporal-difference error", "clipped reward"),
+    "train/q": Metric("mean value of the actions taken in the batch", "clipped reward"),
+    "train/gradient_norm": Metric("global norm of the gradient before clipping", "1"),
+    "train/learning_rate": Metric("learning rate", "1"),
+    "train/epsilon": Metric("chance of a random action", "probability"),
+    "train/updates": Metric("gradient steps in all, at this point", "updates"),
+    "replay/fill": Metric("part of the replay's capacity that is filled", "fraction"),
+    "speed/steps_per_second": Metric("progress per second of training", "steps/s"),
+    "speed/frames_per_second": Metric("emulator frames per second of training", "frames/s"),
+    "speed/updates_per_second": Metric("gradient steps per second of training", "updates/s"),
+    "eval/return": Metric("mean raw score over the games of one evaluation", "points"),
+    "eval/length": Metric("mean length of the games of one evaluation", "steps"),
+    "health/skipped_updates": Metric(
+        "updates skipped as not finite in all, at this point", "updates"
+    ),
+    "time/minutes": Metric("wall-clock minutes of the run at this point, resumes included", "min"),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of one curve."""
+
+    progress: int
+    name: str
+    value: float
+
+
+class Recorder:
+    """Sums up what the steps of a log interval report, without waiting for a device.
+
+    Scalars become means over the reports of the interval. A sequence is a series of values finished
+    in that step: each stays a point of its own, and the mean over the last `WINDOW` of them is one
+    more metric, named with `MEAN_SUFFIX`.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float | torch.Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._finished: list[Point] = []
+        self._windows: dict[str, deque[float]] = {}
+
+    def add(self, progress: int, metrics: Metrics) -> None:
+        """Take in what one step reported. Tensors are read here, and may be reused afterwards."""
+        for name, value in metrics.items():
+            if isinstance(value, torch.Tensor):
+                value = value.detach()
+                if name in self._sums:
+                    self._sums[name] += value  # in place where the sum is a tensor
+                else:
+                    self._sums[name] = value.to(torch.float32, copy=True)
+            elif isinstance(value, int | float):
+                self._sums[name] = self._sums.get(name, 0.0) + value
+            else:
+                self._finish(progress, name, value)
+                continue
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def _finish(self, progress: int, name: str, values: Iterable[float]) -> None:
+        window = self._windows.setdefault(name, deque(maxlen=WINDOW))
+        for value in map(float, values):
+            self._finished.append(Point(progress, name, value))
+            window.append(value)
+
+    def take(self) -> tuple[list[Point], dict[str, float]]:
+        """The values finished in this interval, and the means over it; starts the next interval.
+
+        Waits for the device once.
+        """
+        tensors = {n: s for n, s in self._sums.items() if isinstance(s, torch.Tensor)}
+        sums = {n: float(s) for n, s in self._sums.items() if n not in tensors}
+        if tensors:
+            sums.update(zip(tensors, _to_host(list(tensors.values())), strict=True))
+        means = {name: total / self._counts[name] for name, total in sums.items()}
+        finished, self._finished = self._finished, []
+        for name, window in self._windows.items():
+            means[name + MEAN_SUFFIX] = sum(window) / len(window)
+        self._sums.clear()
+        self._counts.clear()
+        return finished, means
+
+    def state_dict(self) -> State:
+        """The moving windows; call it right after `take`, when nothing else is held."""
+        return {name: list(window) for name, window in self._windows.items()}
+
+    def load_state_dict(self, state: Mapping[str, list[float]]) -> None:
+        self._windows = {name: deque(values, maxlen=WINDOW) for name, values in state.items()}
+
+
+def _to_host(scalars: list[torch.Tensor]) -> list[float]:
+    if len({scalar.device for scalar in scalars}) == 1:
+        return [float(x) for x in torch.stack(scalars).tolist()]
+    return [float(scalar) for scalar in scalars]
