@@ -44,8 +44,8 @@ class GymnasiumVector:
         self.num_envs = num_envs
         self._renders = render
         # Only environment 0 is ever shown.
-        pictured = functools.partial(_make, env_id, "rgb_array" if render else None)
-        plain = functools.partial(_make, env_id, None)
+        pictured = functools.partial(_make, env_id, render=render)
+        plain = functools.partial(_make, env_id, render=False)
         makers: list[Callable[[], gymnasium.Env[Any, Any]]] = [pictured, *[plain] * (num_envs - 1)]
         self._envs: SyncVectorEnv | AsyncVectorEnv
         if processes:
@@ -150,15 +150,17 @@ class GymnasiumVector:
         )
 
 
-def _make(env_id: str, render_mode: str | None) -> gymnasium.Env[Any, Any]:
+def _make(env_id: str, *, render: bool) -> gymnasium.Env[Any, Any]:
     # In a process of its own this is the first that knows of the id's module.
     spec = gymnasium.spec(env_id)
     if is_ale(spec.entry_point):
         raise UserError(
             f"{env_id} skips frames itself; playfield.envs.make({env_id!r}, …) does it once."
         )
+    # Not every environment takes a render mode, not even None.
+    options = {"render_mode": "rgb_array"} if render else {}
     try:
-        return gymnasium.make(env_id, render_mode=render_mode)
+        return gymnasium.make(env_id, **options)
     except (gymnasium.error.Error, ImportError) as error:
         raise UserError(f"Environment {env_id} can't be made: {error}.") from error
 
