@@ -54,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return EXIT_INTERRUPTED
+    except SystemExit as exit_:
+        # --help, and a second Ctrl-C in training: both know their own code.
+        return exit_.code if isinstance(exit_.code, int) else EXIT_OK
     except BrokenPipeError:
         # The reader (head, less) has gone. Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

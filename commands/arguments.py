@@ -98,5 +98,6 @@ def _sentence(box: str) -> str:
             break
         if line.lstrip().startswith("│") and text:
             paragraph.append(text)
-    sentence = " ".join(paragraph).rstrip(".;") or "The command line is not understood"
+    sentence = " ".join(paragraph).removeprefix("Error parsing ").rstrip(".;")
+    sentence = sentence or "The command line is not understood"
     return f"{sentence}."

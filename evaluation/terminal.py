@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
+from typing import Self, TextIO
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -9,9 +13,7 @@ from PIL import Image
 RESET = "\x1b[0m"
 
 
-def fit(
-    height: int, width: int, rows: int, columns: int, *, enlarge: bool = True
-) -> tuple[int, int]:
+def fit(height: int, width: int, rows: int, columns: int) -> tuple[int, int]:
     """The size in pixels `(height, width)` at which a picture fills `rows` by `columns` cells.
 
     A cell is one pixel wide and two high, which makes the pixels about square. The proportions are
@@ -19,7 +21,7 @@ def fit(
     """
     scale = min(2 * rows / height, columns / width)
     if scale > 1:
-        scale = float(int(scale)) if enlarge else 1.0
+        scale = float(int(scale))  # whole factors, so that all pixels are of one size
     fitted_height = max(2, min(2 * rows, round(height * scale)))
     return fitted_height - fitted_height % 2, max(1, min(columns, round(width * scale)))
 
@@ -53,3 +55,31 @@ def _line(above: list[list[int]], below: list[list[int]]) -> str:
             background = bottom
         cells.append("▀")
     return "".join(cells) + RESET
+
+
+class Screen:
+    """The whole terminal as a screen; what was on it before comes back at the end."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._size: tuple[int, int] | None = None
+
+    def __enter__(self) -> Self:
+        self._stream.write("\x1b[?1049h\x1b[?25l")  # the alternative screen, without a cursor
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.write(f"{RESET}\x1b[?25h\x1b[?1049l")
+        self._stream.flush()
+
+    def draw(self, picture: NDArray[np.uint8], captions: Sequence[str]) -> None:
+        """Show `picture` `[H, W, 3]` uint8 as large as fits above the lines of `captions`."""
+        columns, rows = shutil.get_terminal_size()
+        # A changed size leaves remains of the old picture; otherwise overwriting avoids flicker.
+        clear = "\x1b[2J" if self._size != (columns, rows) else ""
+        self._size = (columns, rows)
+        lines = half_blocks(picture, max(1, rows - len(captions)), columns)
+        lines += [f"{caption[:columns]}\x1b[K" for caption in captions]
+        # Written in one go, for a terminal may paint between two writes.
+        self._stream.write(clear + "\x1b[H" + "\r\n".join(lines))
+        self._stream.flush()

@@ -1,0 +1,205 @@
+"""`playfield doctor`: try everything that training needs, and say what to do about what fails."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from playfield.commands import arguments
+from playfield.commands.places import runs_root
+from playfield.errors import UserError
+
+ENOUGH_DISK = 2 * 2**30  # bytes: checkpoints of a run with 100,000 frames of replay
+
+
+@dataclass(frozen=True)
+class Options:
+    """Check this installation: packages, kernels, device, environments, a training step.
+
+    The exit code is 1 if something is broken.
+    """
+
+    root: Path = field(default_factory=runs_root)
+    """Folder that runs are kept in."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing to try: `look` returns what it found, and raises if that is broken."""
+
+    name: str
+    look: Callable[[], str]
+    advice: str  # what to do if it is broken
+
+
+def run(args: Sequence[str]) -> int:
+    options = arguments.parse(Options, args, command="doctor")
+    broken = sum(not _passes(check) for check in checks(options.root))
+    if broken:
+        print(f"\n{broken} of these are broken; what to do stands beside them.")
+        return 1
+    print("\nEverything works: playfield train dqn --env ALE/Pong-v5")
+    return 0
+
+
+def checks(root: Path) -> list[Check]:
+    """Everything there is to try, in the order in which one thing builds on another."""
+    reinstall = "install again: pip install --force-reinstall playfield"
+    return [
+        Check("python", _python, "install Python 3.11 or newer and make the environment anew"),
+        Check("packages", _packages, reinstall),
+        Check(
+            "kernels",
+            _kernels,
+            "compile them: pip install -e . in a checkout (needs a C compiler), or " + reinstall,
+        ),
+        Check("device", _device, "pass --device cpu, or install the torch build for this GPU"),
+        Check("threads", _threads, "set OMP_NUM_THREADS to the number of cores you may use"),
+        Check("world", _world, reinstall),
+        Check("atari", _atari, "install again: pip install --force-reinstall 'ale-py>=0.12.1'"),
+        Check("training", _training, "report this, with the output of the command and --debug"),
+        Check("video", _video, "pip install imageio-ffmpeg; .gif and .png need no ffmpeg"),
+        Check(
+            "runs",
+            lambda: _runs_folder(root),
+            "choose a folder to write to: --root FOLDER or PLAYFIELD_RUNS=FOLDER",
+        ),
+    ]
+
+
+def _passes(check: Check) -> bool:
+    try:
+        found = check.look()
+    except Exception as error:  # whatever it is, it is what the user has to hear about
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(f"BROKEN  {check.name:<9} {reason}\n        {'':<9} -> {check.advice}")
+        return False
+    print(f"ok      {check.name:<9} {found}")
+    return True
+
+
+def _python() -> str:
+    return f"{platform.python_version()} at {sys.executable}"
+
+
+def _packages() -> str:
+    from importlib import metadata
+
+    names = ("playfield", "torch", "numpy", "gymnasium", "ale-py", "tensorboard", "safetensors")
+    found, missing = [], []
+    for name in names:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        raise UserError(f"not installed: {', '.join(missing)}")
+    return ", ".join(found)
+
+
+def _kernels() -> str:
+    import numpy as np
+
+    from playfield._ext import gather
+
+    table = np.arange(12, dtype=np.uint8).reshape(4, 3)
+    out = np.full((3, 3), 255, np.uint8)
+    gather.gather_rows(table, np.asarray([2, -1, 0]), out, 1)
+    if out.tolist() != [[6, 7, 8], [0, 0, 0], [0, 1, 2]]:
+        raise UserError("the compiled gather gives wrong rows")
+    return f"compiled: {Path(gather.__file__).name}"
+
+
+def _device() -> str:
+    import torch
+
+    from playfield.training.devices import precision, resolve_device
+
+    device = resolve_device("auto")
+    if float((torch.ones(8, 8, device=device) @ torch.ones(8, 8, device=device)).sum()) != 512:
+        raise UserError(f"{device} multiplies matrices wrongly")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    kind = "bfloat16" if precision(device, "auto") is not None else "float32"
+    return f"{name}, computes in {kind}"
+
+
+def _threads() -> str:
+    from playfield.training.devices import set_threads, usable_cores
+
+    return f"{set_threads(None)} of torch on {usable_cores()} usable cores"
+
+
+def _world() -> str:
+    return _step("playfield/Catch-v0")
+
+
+def _atari() -> str:
+    return _step("ALE/Pong-v5")
+
+
+def _step(env_id: str) -> str:
+    import numpy as np
+
+    from playfield import envs
+
+    env = envs.make(env_id, 2)
+    try:
+        env.reset(0)
+        step = env.step(np.zeros(2, np.int64))
+    finally:
+        env.close()
+    if step.frames.shape != (2, *env.spec.frame_shape):
+        raise UserError(f"{env_id} hands over frames of shape {step.frames.shape}")
+    return f"a step of {env_id}: frames {'x'.join(map(str, env.spec.frame_shape))}"
+
+
+def _training() -> str:
+    import math
+    from dataclasses import replace
+
+    from playfield import envs
+    from playfield.agents.presets import PRESETS
+    from playfield.agents.registry import algorithm
+    from playfield.training.devices import resolve_device
+
+    preset = PRESETS["catch"]
+    config = replace(preset.config, learning_starts=64, buffer_size=1000)  # type: ignore[type-var]
+    device = resolve_device("auto")
+    env = envs.make(preset.env or "playfield/Catch-v0", config.num_envs)
+    try:
+        trainer = algorithm(preset.algorithm).build_trainer(config, env, seed=0, device=device)
+        trainer.begin_segment(0)
+        loss: float | None = None
+        while loss is None and trainer.progress < 1000:
+            value = trainer.step().get("train/loss")
+            loss = None if value is None else float(value)  # type: ignore[arg-type]
+    finally:
+        env.close()
+    if loss is None or not math.isfinite(loss):
+        raise UserError(f"an update of {preset.algorithm} gives the loss {loss}")
+    return f"an update of {preset.algorithm} on {device}: loss {loss:.3g}"
+
+
+def _video() -> str:
+    import imageio_ffmpeg
+
+    return f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}"
+
+
+def _runs_folder(root: Path) -> str:
+    import tempfile
+
+    existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(b"playfield")
+    except OSError as error:
+        raise UserError(f"{existing} can't be written to ({error.strerror})") from error
+    free = shutil.disk_usage(existing).free
+    if free < ENOUGH_DISK:
+        raise UserError(f"only {free / 2**30:.1f} GiB are free in {existing}")
+    return f"{root} can be written to, {free / 2**30:.0f} GiB free"

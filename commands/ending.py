@@ -1,0 +1,21 @@
+"""What training says when it ends, and the exit code of that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playfield.training.loop import Outcome
+    from playfield.training.run import Run
+
+
+def finish(run: Run, outcome: Outcome) -> int:
+    """Say what became of the run and what to do next; 0, or 128 + the signal that ended it."""
+    name = run.name if run.folder.parent.name == "runs" else str(run.folder)
+    print(f"{outcome.progress:,} steps in {outcome.minutes:.1f} minutes, kept in {run.folder}")
+    if "eval/return" in outcome.evaluation:
+        print(f"mean raw score of the last evaluation: {outcome.evaluation['eval/return']:.2f}")
+    print(f"  evaluate:  playfield eval {name}")
+    print(f"  watch:     playfield watch {name}")
+    print("  curves:    playfield tensorboard")
+    return 0 if outcome.signal is None else 128 + outcome.signal

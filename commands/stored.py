@@ -1,0 +1,171 @@
+"""A run brought back: its config, environment, checkpoint and policy, from what it saved."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from playfield import envs
+from playfield.agents.registry import ALGORITHMS, AgentConfig, Algorithm
+from playfield.commands.arguments import nearest
+from playfield.envs.contract import EnvSpec, VectorEnv
+from playfield.envs.protocols import AtariProtocol
+from playfield.errors import DamagedFileError, UserError
+from playfield.training.checkpoint import (
+    Checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    newest_intact,
+)
+from playfield.training.run import MANIFEST, Run
+
+if TYPE_CHECKING:
+    import torch
+
+    from playfield.training.trainer import Policy
+
+T = TypeVar("T")
+
+
+def report(sentence: str) -> None:
+    """Tell something that is no error, on stderr: results on stdout stay clean."""
+    print(f"playfield: {sentence}", file=sys.stderr)
+
+
+def stored_algorithm(run: Run) -> Algorithm:
+    """The algorithm that made `run`; `UserError` if this playfield has none of that name."""
+    name = run.manifest["algorithm"]
+    if name not in ALGORITHMS:
+        raise UserError(
+            f"Run {run.name!r} was made by the algorithm {name!r}, which this playfield does not "
+            f"have{nearest(name, ALGORITHMS)}; install the version that made it "
+            f"({run.manifest['versions'].get('playfield', 'unknown')})."
+        )
+    return ALGORITHMS[name]
+
+
+def stored_config(run: Run) -> AgentConfig:
+    """The algorithm's settings in `run.json`."""
+    kind = stored_algorithm(run).load_config_type()
+    return from_stored(kind, run.manifest["config"], f"{run.folder / MANIFEST}: config")
+
+
+def stored_env(run: Run, num_envs: int, *, render: bool = False) -> VectorEnv:
+    """`num_envs` copies of the run's environment, under the very protocol it was trained with."""
+    env_id, protocol = run.manifest["env"], run.manifest["protocol"]
+    if envs.resolve(env_id).kind != "atari":
+        return envs.make(env_id, num_envs, render=render)
+    # What is recorded beside the rules (the game, the actions, ale-py's version) is for reading.
+    names = {field.name for field in fields(AtariProtocol)}
+    rules = from_stored(
+        AtariProtocol,
+        {name: value for name, value in protocol.items() if name in names},
+        f"{run.folder / MANIFEST}: protocol",
+        complete=True,
+    )
+    return envs.make(env_id, num_envs, protocol=rules, render=render)
+
+
+def stored_checkpoint(run: Run, wanted: str | None, *, stores: bool) -> Checkpoint:
+    """The checkpoint that `wanted` names, by progress or path, or else the newest intact one.
+
+    Damaged ones that are passed over are told to the user; one asked for by name must be intact.
+    """
+    if wanted is not None:
+        return load_checkpoint(_find(run, wanted), stores=stores)
+    checkpoint = newest_intact(run.checkpoints_folder, report, stores=stores)
+    if checkpoint is None:
+        some = list_checkpoints(run.checkpoints_folder)
+        raise UserError(
+            f"Run {run.name!r} has no {'intact ' if some else ''}checkpoint in "
+            f"{run.checkpoints_folder}: "
+            + ("all of them are damaged, " if some else "it ended before the first one, ")
+            + "so train anew under another name."
+        )
+    return checkpoint
+
+
+def stored_policy(run: Run, checkpoint: Checkpoint, spec: EnvSpec, device: torch.device) -> Policy:
+    """The acting half of the agent in `checkpoint`."""
+    algorithm, config = stored_algorithm(run), stored_config(run)
+    try:
+        return algorithm.build_policy(config, spec, checkpoint.state["trainer"], device)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise does_not_fit(run, checkpoint, error) from error
+
+
+def does_not_fit(run: Run, checkpoint: Checkpoint, error: Exception) -> DamagedFileError:
+    """The sentence for a checkpoint that is whole but not what `run.json` describes."""
+    reason = " ".join(str(error).split())
+    if isinstance(error, KeyError):
+        reason = f"{reason} is missing"
+    return DamagedFileError(
+        f"Checkpoint {checkpoint.path} does not fit the {run.manifest['algorithm']} agent that "
+        f"{MANIFEST} describes ({reason[:200]}): it belongs to another run, or {MANIFEST} "
+        "was edited."
+    )
+
+
+def from_stored(kind: type[T], values: dict[str, Any], where: str, complete: bool = False) -> T:
+    """A dataclass from its JSON form, every field checked against its annotation.
+
+    Fields that are missing take their default (an older playfield did not have them), unless
+    `complete`. Raises `DamagedFileError` that names the field.
+    """
+    assert is_dataclass(kind)
+    hints = get_type_hints(kind)
+    names = [field.name for field in fields(kind)]
+    for name in values:
+        if name not in names:
+            raise DamagedFileError(f"{where} has an unknown field {name!r}{nearest(name, names)}.")
+    for name in names:
+        if complete and name not in values:
+            raise DamagedFileError(f"{where} lacks the field {name!r}.")
+    read = {name: _read(value, hints[name], f"{where}: {name}") for name, value in values.items()}
+    try:
+        return kind(**read)
+    except UserError as error:
+        raise DamagedFileError(f"{where}: {error}") from error
+
+
+def _read(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the annotation `hint` wants it: JSON knows no tuples and writes 1.0 as 1."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        for choice in arguments:
+            try:
+                return _read(value, choice, where)
+            except DamagedFileError:
+                continue
+    elif origin is Literal:
+        if value in arguments:
+            return value
+    elif origin is tuple and isinstance(value, list):
+        inner = arguments[0] if arguments[1:] == (...,) else None
+        kinds = [inner] * len(value) if inner is not None else list(arguments)
+        if len(kinds) == len(value):
+            return tuple(_read(v, k, where) for v, k in zip(value, kinds, strict=True))
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif hint is NoneType or hint is None:
+        if value is None:
+            return None
+    elif isinstance(hint, type) and type(value) is hint:
+        return value
+    expected = hint.__name__ if isinstance(hint, type) else str(hint)
+    raise DamagedFileError(f"{where} should be {expected}, not {value!r}.")
+
+
+def _find(run: Run, wanted: str) -> Path:
+    known = list_checkpoints(run.checkpoints_folder)
+    digits = wanted.replace(",", "").replace("_", "")
+    for path in known:
+        if path.name == wanted or (digits.isdecimal() and int(path.name) == int(digits)):
+            return path
+    if (Path(wanted) / "manifest.json").is_file():
+        return Path(wanted)
+    steps = ", ".join(f"{int(path.name):,}" for path in known) or "none"
+    raise UserError(f"Run {run.name!r} has no checkpoint {wanted!r}: there are {steps}.")

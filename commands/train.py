@@ -1,0 +1,176 @@
+"""`playfield train ALGORITHM`: a new run, trained until its budget is spent."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from playfield.agents.registry import ALGORITHMS, AgentConfig, Algorithm, algorithm
+from playfield.commands import arguments
+from playfield.commands.places import runs_root
+from playfield.envs.protocols import find_protocol
+from playfield.errors import UserError
+from playfield.training.loop import TrainingConfig
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Options(Generic[C]):
+    """Train an agent in a new run, until its budget of steps or minutes is spent.
+
+    Ctrl-C saves what was learnt and ends; `playfield resume` goes on from there.
+    """
+
+    agent: C
+    """The algorithm's settings."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """How long to train; when to log, save and evaluate."""
+    env: str | None = None
+    """Environment, such as ALE/Pong-v5 or CartPole-v1: see `playfield list envs`."""
+    preset: str | None = None
+    """Settings to start from, see `playfield list presets`; options beside it override them."""
+    seed: int = 0
+    """Seed of everything that is random."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    threads: int | None = None
+    """Threads to compute with; None: as many as there are cores to use."""
+    run: str | None = None
+    """Name of the run; None: made from algorithm, environment and time."""
+    root: Path = field(default_factory=runs_root)
+    """Folder that runs are kept in."""
+    protocol: str | None = None
+    """Atari rules (machado2018, nature or atari100k); None: those that the environment's id means."""
+    full_action_space: bool = False
+    """All 18 Atari actions instead of those that do something in the game."""
+    dry_run: bool = False
+    """Print the settings as they would be used, and exit."""
+
+
+def run(args: Sequence[str]) -> int:
+    chosen, rest = _algorithm(args)
+    command = f"train {chosen.name}"
+    defaults = _defaults(chosen, arguments.value_of("--preset", rest))
+    config_type: Any = chosen.load_config_type()
+    options = arguments.parse(Options[config_type], rest, command=command, default=defaults)
+    _check(options)
+    if options.dry_run:
+        print(json.dumps(_resolved(chosen, options), indent=2))
+        return 0
+    return _train(chosen, options)
+
+
+def _algorithm(args: Sequence[str]) -> tuple[Algorithm, Sequence[str]]:
+    names = ", ".join(ALGORITHMS)
+    if args and not args[0].startswith("-"):
+        return algorithm(args[0]), args[1:]
+    if arguments.wants_help(args):
+        print("usage: playfield train ALGORITHM --env ENV [OPTIONS]\n")
+        for each in ALGORITHMS.values():
+            print(f"  {each.name:<8}  {each.summary}")
+        print(f"\n`playfield train {next(iter(ALGORITHMS))} --help` lists the options.")
+        raise SystemExit(0)
+    raise UserError(
+        f"train wants the algorithm first (there are: {names}), as in "
+        "`playfield train dqn --env ALE/Pong-v5`."
+    )
+
+
+def _defaults(chosen: Algorithm, preset_name: str | None) -> Options[AgentConfig]:
+    if preset_name is None:
+        return Options(agent=chosen.load_config_type()())
+    from playfield.agents.presets import preset
+
+    found = preset(preset_name, chosen.name)
+    training = TrainingConfig()
+    if found.steps is not None:
+        training = replace(training, steps=found.steps)
+    return Options(agent=found.config, training=training, env=found.env)
+
+
+def _check(options: Options[AgentConfig]) -> None:
+    if options.env is None:
+        raise UserError(
+            "train wants an environment, as in --env ALE/Pong-v5; `playfield list envs` shows "
+            "what there is."
+        )
+    if options.protocol is not None:
+        find_protocol(options.protocol)
+    if options.seed < 0:
+        raise UserError(f"--seed has to be 0 or more, not {options.seed}.")
+
+
+def _resolved(chosen: Algorithm, options: Options[AgentConfig]) -> dict[str, Any]:
+    from playfield import envs
+
+    assert options.env is not None
+    settings: dict[str, Any] = {
+        "algorithm": chosen.name,
+        "preset": options.preset,
+        "env": envs.resolve(options.env).id,
+        "protocol": options.protocol or envs.resolve(options.env).protocol,
+        "full_action_space": options.full_action_space,
+        "seed": options.seed,
+        "device": options.device,
+        "threads": options.threads,
+        "run": options.run,
+        "root": str(options.root),
+        "training": asdict(options.training),
+        "config": asdict(options.agent),  # type: ignore[call-overload]
+    }
+    return settings
+
+
+def _train(chosen: Algorithm, options: Options[AgentConfig]) -> int:
+    from playfield import envs
+    from playfield.commands.agent_evaluation import during_training
+    from playfield.commands.ending import finish
+    from playfield.envs.contract import VectorEnv
+    from playfield.training.devices import resolve_device, set_threads
+    from playfield.training.loop import train
+    from playfield.training.run import Run, new_manifest
+
+    device = resolve_device(options.device)
+    threads = set_threads(options.threads)
+    env_id = options.env
+    assert env_id is not None
+
+    def make_env(num_envs: int) -> VectorEnv:
+        return envs.make(
+            env_id,
+            num_envs,
+            protocol=options.protocol,
+            full_action_space=options.full_action_space or None,
+            threads=threads,
+        )
+
+    env = make_env(options.agent.num_envs)
+    try:
+        trainer = chosen.build_trainer(options.agent, env, seed=options.seed, device=device)
+        new_run = Run.create(
+            options.root,
+            options.run,
+            new_manifest(
+                command=["playfield", *sys.argv[1:]],
+                algorithm=chosen.name,
+                preset=options.preset,
+                env=env.spec.id,
+                protocol=env.spec.protocol,
+                config=asdict(options.agent),  # type: ignore[call-overload]
+                training=asdict(options.training),
+                seed=options.seed,
+                device=str(device),
+            ),
+        )
+        evaluate = during_training(
+            make_env, episodes=options.training.evaluate_episodes, seed=options.seed
+        )
+        outcome = train(trainer, new_run, options.training, evaluate=evaluate)
+    finally:
+        env.close()
+    return finish(new_run, outcome)
