@@ -1,0 +1,44 @@
+"""What all tests share: reproducible property tests, and GPU tests that say why they are skipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The same examples in every run and no clock: a slow machine is not a failure.
+settings.register_profile("playfield", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile("playfield")
+
+ROOT = Path(__file__).resolve().parent.parent
+NO_GPU = "needs a CUDA device, and torch sees none here"
+
+
+class PlainRoot:
+    """The root has an __init__.py, and pytest would import it a second time, by its folder's name.
+
+    A plugin of its own, because a conftest is not asked about the directory above it.
+    """
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collect_directory(
+        self, path: Path, parent: pytest.Collector
+    ) -> pytest.Collector | None:
+        return pytest.Dir.from_parent(parent, path=path) if path == ROOT else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(PlainRoot())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none; it stays collected and is reported."""
+    gpu_items = [item for item in items if item.get_closest_marker("gpu")]
+    if not gpu_items:
+        return
+    import torch  # seconds to import, so only for those who need it
+
+    if not torch.cuda.is_available():
+        for item in gpu_items:
+            item.add_marker(pytest.mark.skip(reason=NO_GPU))
