@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,7 +11,10 @@ if TYPE_CHECKING:
 
 
 def finish(run: Run, outcome: Outcome) -> int:
-    """Say what became of the run and what to do next; 0, or 128 + the signal that ended it."""
+    """Say what became of the run and what to do next; the exit code.
+
+    0: the budget is spent; 128 + the signal that ended it; 1: the end could not be saved.
+    """
     name = run.name if run.folder.parent.name == "runs" else str(run.folder)
     print(f"{outcome.progress:,} steps in {outcome.minutes:.1f} minutes, kept in {run.folder}")
     if "eval/return" in outcome.evaluation:
@@ -18,4 +22,11 @@ def finish(run: Run, outcome: Outcome) -> int:
     print(f"  evaluate:  playfield eval {name}")
     print(f"  watch:     playfield watch {name}")
     print("  curves:    playfield tensorboard")
+    if outcome.checkpoint is None:
+        print(
+            f"playfield: the end of {run.name} could not be saved (see above): make room and "
+            f"resume it with `playfield resume {name}`.",
+            file=sys.stderr,
+        )
+        return 1
     return 0 if outcome.signal is None else 128 + outcome.signal

@@ -45,7 +45,7 @@ class Options(Generic[C]):
     root: Path = field(default_factory=runs_root)
     """Folder that runs are kept in."""
     protocol: str | None = None
-    """Atari rules (machado2018, nature or atari100k); None: those that the environment's id means."""
+    """Atari rules: machado2018, nature or atari100k; None: those that the id of the game means."""
     full_action_space: bool = False
     """All 18 Atari actions instead of those that do something in the game."""
     dry_run: bool = False

@@ -86,7 +86,7 @@ def run(args: Sequence[str]) -> int:
     from playfield.training.run import Run
 
     device = resolve_device(options.device)
-    set_threads(None)
+    set_threads(1)  # one observation at a time: more threads would wait longer than they work
     old = Run.open(options.run, options.root)
     checkpoint = stored.stored_checkpoint(old, options.checkpoint, stores=False)
     env = stored.stored_env(old, 1, render=True)
