@@ -151,15 +151,13 @@ class GymnasiumVector:
 
 
 def _make(env_id: str, *, render: bool) -> gymnasium.Env[Any, Any]:
-    # In a process of its own this is the first that knows of the id's module.
-    spec = gymnasium.spec(env_id)
-    if is_ale(spec.entry_point):
-        raise UserError(
-            f"{env_id} skips frames itself; playfield.envs.make({env_id!r}, …) does it once."
-        )
     # Not every environment takes a render mode, not even None.
-    options = {"render_mode": "rgb_array"} if render else {}
+    options: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
     try:
+        if is_ale(gymnasium.spec(env_id).entry_point):
+            raise UserError(
+                f"{env_id} skips frames itself; playfield.envs.make({env_id!r}, …) does it once."
+            )
         return gymnasium.make(env_id, **options)
     except (gymnasium.error.Error, ImportError) as error:
         raise UserError(f"Environment {env_id} can't be made: {error}.") from error

@@ -248,13 +248,15 @@ def test_the_colour_picture_is_the_same_game(
         )
         env.reset(4)
         ended = 0
-        for actions in random_actions(env, 300):
+        for moment, actions in enumerate(random_actions(env, 300)):
             step = env.step(actions)
             _, reward, terminated, _, info = twin_steps[-1]
             assert reward[0] == step.reward[0]
             assert terminated[0] == step.terminated[0]
             assert info["lives"][0] == step.lives[0]
             ended += int(step.terminated[0])
+            if moment % 5:
+                continue
             picture = env.render()
             assert picture.shape == (210, 160, 3) and picture.dtype == np.uint8
             # ALE's grey is nearly luminance; a ball or a paddle elsewhere differs by far more.
@@ -338,6 +340,25 @@ def test_a_life_is_lost_where_fewer_are_left_and_the_game_goes_on(
 ) -> None:
     result = life_lost(np.array([before]), np.array([now]), np.array([ends_or_starts]))
     assert result.tolist() == [lost]
+
+
+def test_neither_the_end_nor_the_start_of_a_game_is_a_lost_life(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A bonus life, a cut, the next game with its usual count; then an end with lives to spare.
+    script = [(6, False, False), (6, False, True), (5, False, False), (4, True, False)]
+    with atari("breakout", 1) as env:
+        env.reset(0)
+        for lives, terminated, truncated in script:
+            frames, reward, *_ = env._emulators.step(np.zeros(1, np.int64))
+            answer = (frames, reward, np.array([terminated]), np.array([truncated]))
+            info = {"lives": np.array([lives], np.int32)}
+            monkeypatch.setattr(env._emulators, "send", lambda actions: None)
+            monkeypatch.setattr(env._emulators, "recv", lambda a=answer, i=info: (*a, i))
+            step = env.step([0])
+            monkeypatch.undo()
+            assert step.lives[0] == lives
+            assert not step.life_lost[0]
 
 
 @pytest.fixture

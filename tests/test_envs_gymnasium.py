@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import ale_py
 import gymnasium
 import numpy as np
 import pytest
@@ -130,8 +131,9 @@ def test_an_environment_plays_alike_alone_and_among_others() -> None:
     many.close()
 
 
-def test_nothing_writes_to_a_step_that_was_handed_over(counter: Any) -> None:
-    env = make(counter(VECTOR, Discrete(2)), 2)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nothing_writes_to_a_step_that_was_handed_over(dtype: Any, counter: Any) -> None:
+    env = make(counter(Box(-1e3, 1e3, (5,), dtype), Discrete(2)), 2)
     steps = [env.reset(0), *(env.step([0, 0]) for _ in range(3))]
     assert [step.frames[0, -1] for step in steps] == [0.0, 1.0, 2.0, 3.0]
     assert [bool(step.terminated[0]) for step in steps] == [False, False, False, True]
@@ -203,9 +205,15 @@ def test_discrete_observations_are_refused_with_what_is_handled() -> None:
 
 
 def test_atari_is_refused_because_its_frames_would_be_skipped_twice() -> None:
+    gymnasium.register_envs(ale_py)
     for env_id in ("ALE/Pong-v5", "PongNoFrameskip-v4", "Pong-v4"):
         with pytest.raises(UserError, match="skips frames itself"):
             GymnasiumVector(env_id, 1)
+
+
+def test_an_id_that_is_not_registered_is_named() -> None:
+    with pytest.raises(UserError, match="Nowhere-v0 can't be made"):
+        GymnasiumVector("Nowhere-v0", 1)
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from playfield.envs import VectorStep, make
 from playfield.envs.worlds import WORLDS
+from playfield.envs.worlds.chain import Chain
+from playfield.envs.worlds.vector import VectorWorld
 
 every_world = pytest.mark.parametrize("env_id", WORLDS)
 
@@ -89,6 +91,18 @@ def test_a_reset_in_the_middle_starts_over(env_id: str) -> None:
     again = env.reset(8)
     np.testing.assert_array_equal(again.frames, start)
     assert again.first.all()
+
+
+def test_an_episode_that_ends_at_its_time_limit_is_terminated_only() -> None:
+    class OneStep(Chain):
+        time_limit = 1
+
+    env = VectorWorld(OneStep, 20)
+    second_last = env.reset(0).frames[:, 5] == 1.0
+    assert second_last.any()
+    step = env.step(np.ones(20, np.int64))
+    np.testing.assert_array_equal(step.terminated, second_last)
+    np.testing.assert_array_equal(step.truncated, ~second_last)
 
 
 @every_world
