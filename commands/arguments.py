@@ -89,15 +89,16 @@ def _help(command: str) -> str:
 
 
 def _sentence(box: str) -> str:
-    """The first paragraph in tyro's error box, as one sentence: the rest is help text."""
+    """The first paragraph in tyro's error box, as one sentence: the rest is help text.
+
+    The box is a title, a rule (not always), the message, a rule, help; drawn in lines or in ASCII.
+    """
     paragraph: list[str] = []
-    for line in box.splitlines():
-        text = line.strip("│╭╮╰╯─ \t")
-        is_rule = not text and "─" in line
-        if is_rule and paragraph:
-            break
-        if line.lstrip().startswith("│") and text:
-            paragraph.append(text)
+    for line in [line for line in box.splitlines() if line.strip()][1:]:
+        if not line.strip(" │╭╮╰╯─-"):
+            if paragraph:
+                break
+        else:
+            paragraph.append(line.strip(" │"))
     sentence = " ".join(paragraph).removeprefix("Error parsing ").rstrip(".;")
-    sentence = sentence or "The command line is not understood"
-    return f"{sentence}."
+    return f"{sentence or 'The command line is not understood'}."
