@@ -7,6 +7,7 @@ from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 #: The directories that ship. A new one is added here; tests/test_packaging.py sees a forgotten one.
 ROOMS = (
@@ -26,10 +27,19 @@ class BuildKernels(build_ext):
     """Optimised, but for any processor and without OpenMP: torch brings its own runtime of that."""
 
     def build_extensions(self) -> None:
+        self.cython_c_in_temp = True  # not beside its source
         flags = ["/O2"] if self.compiler.compiler_type == "msvc" else ["-O3"]
         for extension in self.extensions:
             extension.extra_compile_args = flags
         super().build_extensions()
+
+
+class CollectModules(build_py):
+    """All modules but this file, which lies among those of the package."""
+
+    def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
+        found = super().find_package_modules(package, package_dir)
+        return [module for module in found if module[:2] != ("playfield", "setup")]
 
 
 packages = ["playfield"]
@@ -43,7 +53,5 @@ setup(
         Extension(f"playfield._ext.{path.stem}", [path.as_posix()])
         for path in sorted(Path("_ext").glob("*.pyx"))
     ],
-    cmdclass={"build_ext": BuildKernels},
-    # The generated C goes with the other temporary files, not beside its source.
-    options={"build_ext": {"cython_c_in_temp": True}},
+    cmdclass={"build_ext": BuildKernels, "build_py": CollectModules},
 )

@@ -1,4 +1,4 @@
-"""What all tests share: reproducible property tests, and GPU tests that say why they are skipped."""
+"""What all tests share: the same examples each time, and GPU tests that say why they skip."""
 
 from __future__ import annotations
 
