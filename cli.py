@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if debug:
             raise
-        print(f"playfield: {error}", file=sys.stderr)
+        # One line, whatever a library below put into its message.
+        print(f"playfield: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         if debug:

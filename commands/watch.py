@@ -105,9 +105,12 @@ def run(args: Sequence[str]) -> int:
             return 0
         count = 0
         with VideoWriter(options.video, rate) as writer:
-            for scene in shown:
-                writer.add(scene.picture)
-                count += 1
+            try:
+                for scene in shown:
+                    writer.add(scene.picture)
+                    count += 1
+            except KeyboardInterrupt:
+                pass  # the film ends here, and is kept
     finally:
         env.close()
     print(f"{options.video}: {count} pictures, {count / rate:.1f} s of {title}")
