@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from playfield.errors import DamagedFileError
 from playfield.training import checkpoint as module
@@ -149,6 +150,9 @@ def test_acting_needs_no_store_pages(tmp_path: Path) -> None:
     assert load_checkpoint(path, stores=False).progress == 7
     with pytest.raises(DamagedFileError, match="altered"):
         load_checkpoint(path)
+    page.write_bytes(b"")
+    with pytest.raises(DamagedFileError, match="0 bytes where 6 were written"):
+        load_checkpoint(path, stores=False)
 
 
 def test_the_newest_intact_one_is_found_and_the_damaged_ones_told(tmp_path: Path) -> None:
@@ -168,14 +172,21 @@ def test_there_is_no_newest_one_where_nothing_was_saved(tmp_path: Path) -> None:
     assert newest_intact(tmp_path / "absent", _no_report) is None
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("I/O error: No space left on device"),
+    ],
+)
 def test_a_failed_save_leaves_nothing_behind_and_what_was_there_untouched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     _save(tmp_path, 5)
 
     def disk_full(store: Any, folder: Path) -> None:
         (folder / "page-0").write_text("half")
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     monkeypatch.setattr(module, "save_store", disk_full)
     for progress in (5, 9):
