@@ -100,7 +100,7 @@ class _Ffmpeg:
             self._process = self._start(picture.shape[0], picture.shape[1])
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(np.ascontiguousarray(picture))
+            self._process.stdin.write(picture.tobytes())
         except BrokenPipeError:
             self._process.wait()
             raise self._failure() from None
