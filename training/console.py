@@ -14,12 +14,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-#: Metrics worth a place in the display: their names, labels and formats.
+
+#: What is worth a place in the display: its name, label and format.
 SHOWN = (
     ("episode/return_mean", "return of the last games", "{:.1f}"),
     ("eval/return", "evaluation", "{:.1f}"),
     ("train/loss", "loss", "{:.4g}"),
     ("train/epsilon", "epsilon", "{:.2f}"),
+    ("checkpoint/progress", "saved at step", "{:,.0f}"),
     ("health/skipped_updates", "skipped updates", "{:.0f}"),
 )
 #: Seconds between two pictures of the live display, and between two plain lines.
@@ -161,7 +163,7 @@ class _Clock:
         if self._start is None:
             self._start = (now, fraction)
         begun, first = self._start
-        if fraction <= first or now - begun < 1.0:
+        if not first < fraction < 1.0 or now - begun < 1.0:
             return ""
         return duration((now - begun) * (1.0 - fraction) / (fraction - first))
 

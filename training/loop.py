@@ -235,8 +235,14 @@ class _Session:
         if self.saved_at != progress:
             self.save(progress)
         saved = self.saved_at == progress
-        resume = f"Resume with: playfield resume {self.run.name}"
+        evaluation: Mapping[str, float] = {}
+        if reason != "signal" and progress > self.begun_at and self.evaluated_at != progress:
+            evaluation = self.evaluate(progress)
+        elif self.evaluated_at == progress:
+            evaluation = {n: v for n, v in self.logged.items() if n.startswith("eval/")}
+        self._show(progress)
         if reason == "signal" and self.newest is not None:
+            resume = f"Resume with: playfield resume {self.run.name}"
             self.display.note(f"Saved at step {self.saved_at:,}. {resume}")
         elif reason == "signal":
             self.display.note("Stopped before anything was saved.")
@@ -244,12 +250,6 @@ class _Session:
             self.display.note(f"Nothing left to do at step {progress:,}: allow more {reason}.")
         else:
             self.display.note(f"Done: {progress:,} steps in {duration(self._minutes() * 60)}.")
-        evaluation: Mapping[str, float] = {}
-        if reason != "signal" and progress > self.begun_at and self.evaluated_at != progress:
-            evaluation = self.evaluate(progress)
-        elif self.evaluated_at == progress:
-            evaluation = {n: v for n, v in self.logged.items() if n.startswith("eval/")}
-        self._show(progress)
         return Outcome(
             progress=progress,
             minutes=self._minutes(),
@@ -304,6 +304,7 @@ class _Session:
         try:
             self.newest = save_checkpoint(folder, progress, state, self.trainer.stores)
             self.saved_at = progress
+            self.logged["checkpoint/progress"] = progress
             prune(folder, self.config.keep_checkpoints, intact=self.newest)
         except OSError as error:
             self.display.note(
