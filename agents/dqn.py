@@ -1,7 +1,7 @@
 """Deep Q-networks: Nature DQN with double, dueling and n-step learning as fields.
 
-Sources: Mnih et al. 2015 (DQN), van Hasselt et al. 2016 (double), Wang et al. 2016 (dueling), Sutton
-1988 and Hessel et al. 2018 (n-step). Deviations from them are listed in docs/algorithms/dqn.md.
+Sources: Mnih et al. 2015 (DQN), van Hasselt et al. 2016 (double), Wang et al. 2016 (dueling),
+Hessel et al. 2018 (n-step). Deviations from them are listed in docs/algorithms/dqn.md.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class DQNConfig:
     stack: int | None = None
     """Frames per observation; None: 4 for pictures of 36x36 or more, else 1."""
     double: bool = False
-    """Double Q-learning: the online network chooses the next action, the target network rates it."""
+    """Double Q-learning: the online network chooses the next action, the target one rates it."""
     dueling: bool = False
     """Dueling head: a state value plus advantages."""
     n_step: int = 1
@@ -109,7 +109,7 @@ class DQNConfig:
         first = self.num_envs * (self.n_step + 1)
         if not first <= self.learning_starts:
             raise UserError(
-                f"learning_starts={self.learning_starts} comes before the first complete transition: "
+                f"learning_starts={self.learning_starts} is before the first complete transition: "
                 f"{self.num_envs} environments with n_step={self.n_step} need {first} or more."
             )
 
@@ -195,9 +195,7 @@ def stack_for(config: DQNConfig, spec: EnvSpec) -> int:
     return 4 if len(spec.frame_shape) == 3 and min(spec.frame_shape[1:]) >= 36 else 1
 
 
-def build_network(
-    config: DQNConfig, spec: EnvSpec, seed: int, device: torch.device
-) -> QNetwork:
+def build_network(config: DQNConfig, spec: EnvSpec, seed: int, device: torch.device) -> QNetwork:
     """A fresh Q-network for this environment; the same seed gives the same weights."""
     channels, *rest = spec.frame_shape
     dtype = precision(device, config.precision) or torch.float32
@@ -206,7 +204,7 @@ def build_network(
         encoder = encoder_for((stack_for(config, spec) * channels, *rest), dtype)
         head = DuelingHead if config.dueling else QHead
         network = QNetwork(encoder, head(encoder.features, config.hidden, spec.num_actions))
-    return network.to(device, memory_format=torch.channels_last)
+    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def build_policy(
@@ -244,9 +242,7 @@ class DQN:
         )
         self.sampler = Uniform(self.store, transitions, derive_seed(seed, "replay"))
         self.online = build_network(config, spec, derive_seed(seed, "network"), device)
-        self.target = frozen_copy(
-            self.online, precision(device, config.precision) or torch.float32
-        )
+        self.target = frozen_copy(self.online, precision(device, config.precision) or torch.float32)
         optimizer = torch.optim.Adam(
             self.online.parameters(), config.learning_rate, eps=config.adam_eps, fused=True
         )
@@ -294,7 +290,6 @@ class DQN:
             **learning,
             **self.episodes.add(step),
             "train/epsilon": self.epsilon(self.progress),
-            "train/updates": self.updates,
             "replay/fill": len(self.store) / self.store.capacity,
         }
 
@@ -314,7 +309,7 @@ class DQN:
         reports = [self._update(self.sampler.sample(self.config.batch_size)) for _ in range(due)]
         if not reports:
             return {}
-        return {name: sum(r[name] for r in reports) / due for name in reports[0]}
+        return {name: torch.stack([r[name] for r in reports]).mean() for name in reports[0]}
 
     def _update(self, batch: Batch) -> dict[str, torch.Tensor]:
         with torch.no_grad():

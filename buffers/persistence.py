@@ -30,7 +30,7 @@ LEVEL = 1
 
 
 def save_store(store: FrameStore, folder: Path) -> None:
-    """Write `store` into `folder`, which must exist. The caller makes the folder's commit atomic."""
+    """Write `store` into `folder`, which exists; committing it is the caller's task."""
     save_file(
         {name: np.ascontiguousarray(a) for name, a in store.column_state().items()},
         folder / "columns.safetensors",
@@ -38,7 +38,7 @@ def save_store(store: FrameStore, folder: Path) -> None:
     pages = {}
     for name, rows in _pages(store):
         frames = store.frame_table[rows[0] : rows[-1] + 1].cpu().numpy()
-        packed = zlib.compress(frames, LEVEL)
+        packed = zlib.compress(frames.data, LEVEL)
         (folder / name).write_bytes(packed)
         pages[name] = {"bytes": len(packed), "crc32": zlib.crc32(packed)}
     (folder / "layout.json").write_text(json.dumps({"layout": store.layout(), "pages": pages}))

@@ -44,6 +44,15 @@ class Column:
     dtype: str = "float32"
 
 
+def gather_threads() -> int:
+    """Threads that gather on the CPU: a few of the cores this process may use.
+
+    A batch is some megabytes; beyond four cores, waking another costs more than it brings.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    return min(4, len(affinity(0)) if affinity else os.cpu_count() or 1)
+
+
 class FrameStore:
     """Rings of frames, one per stream, contiguous in time.
 
@@ -88,7 +97,7 @@ class FrameStore:
         self.frame_dtype = frame_dtype
         self.columns = dict(columns or {})
         self.device = torch.device(device)
-        self.threads = min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+        self.threads = gather_threads()
 
         shape = (streams, self.slots)
         self.frame_bytes = math.prod(self.frame_shape) * np.dtype(frame_dtype).itemsize
@@ -127,8 +136,8 @@ class FrameStore:
     @property
     def bytes_per_frame(self) -> float:
         """Memory per stored frame in bytes, columns included."""
-        columns = [self.action, self.reward, self.flags, self.step_in_episode, *self.extra.values()]
-        return self.frame_bytes + sum(c.nbytes for c in columns) / self.capacity
+        columns = sum(column.nbytes for column in self.column_state().values())
+        return self.frame_bytes + columns / self.capacity
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -152,8 +161,8 @@ class FrameStore:
         orphans = ~(step.first | open_before)
         if orphans.any():
             raise ValueError(
-                f"stream {s[orphans.argmax()]} got a frame that continues no episode: the one before "
-                "it was final, or there is none; the first frame of an episode needs first=True"
+                f"stream {s[orphans.argmax()]} got a frame that continues no episode: the one "
+                "before it was final, or there is none; an episode's first frame needs first=True"
             )
         # An episode that is cut by a new first frame (a reset in the middle) ends as truncated.
         cut = step.first & open_before
@@ -196,7 +205,7 @@ class FrameStore:
             self.extra[name][s[acting], slot[acting]] = np.asarray(values)[acting]
 
     def end_episodes(self) -> None:
-        """End every open episode as truncated at its newest frame, as before a reset from outside."""
+        """End every open episode as truncated at its newest frame: a reset from outside follows."""
         slot = (self.head - 1) % self.slots
         is_open = (self.head > 0) & ((self.flags[self._all_streams, slot] & windows.FINAL) == 0)
         self._end(self._all_streams[is_open], slot[is_open])
@@ -298,7 +307,8 @@ class FrameStore:
             saved = np.asarray(columns[name])
             if saved.shape != own.shape or saved.dtype != own.dtype:
                 raise ValueError(
-                    f"{name}: {saved.dtype} {list(saved.shape)}, expected {own.dtype} {list(own.shape)}"
+                    f"{name}: {saved.dtype} {list(saved.shape)}, "
+                    f"expected {own.dtype} {list(own.shape)}"
                 )
         if (np.asarray(columns["head"]) < 0).any():
             raise ValueError("head: negative")

@@ -1,4 +1,4 @@
-"""Reading transitions out of a store: n steps, discount as data, stacks that never cross an episode."""
+"""Reading transitions out of a store: n steps, discount as data, stacks within an episode."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ class TransitionSpec:
 
     def __post_init__(self) -> None:
         if self.stack < 1 or self.n_step < 1:
-            raise ValueError(
-                f"stack={self.stack} and n_step={self.n_step} have to be 1 or more"
-            )
+            raise ValueError(f"stack={self.stack} and n_step={self.n_step} have to be 1 or more")
         if not 0 <= self.gamma <= 1 or self.reward_clip < 0:
             raise ValueError(
-                f"gamma={self.gamma} has to lie in [0, 1], reward_clip={self.reward_clip} in [0, inf)"
+                f"gamma={self.gamma} has to lie in [0, 1] and "
+                f"reward_clip={self.reward_clip} in [0, inf)"
             )
 
     @property

@@ -18,9 +18,7 @@ class NatureCNN(nn.Module):
     of them for 84×84. The hidden layer of 512 units belongs to the heads.
     """
 
-    def __init__(
-        self, obs_shape: Sequence[int], dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, obs_shape: Sequence[int], dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         channels, height, width = obs_shape
         self.layers = nn.Sequential(
@@ -42,14 +40,12 @@ class NatureCNN(nn.Module):
 
 
 class SmallCNN(nn.Module):
-    """One 3×3 convolution for the pictures of toy worlds (after MinAtar's network, 2019, section 3).
+    """One 3×3 convolution for the pictures of toy worlds (the network of MinAtar, 2019).
 
     uint8 `[B, C, H, W]` of 3×3 or larger to features `[B, features]` in the compute dtype.
     """
 
-    def __init__(
-        self, obs_shape: Sequence[int], dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, obs_shape: Sequence[int], dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         channels, height, width = obs_shape
         self.layers = nn.Sequential(PixelConv2d(channels, 16, 3, stride=1, dtype=dtype), nn.ReLU())

@@ -1,10 +1,10 @@
 """Layers that compute in the dtype of their input and keep their parameters in float32.
 
-The usual way to train in bfloat16 is `torch.autocast`. It casts every weight again in every forward
-pass and cannot know that a target network never changes between two synchronisations; on small
-networks that costs as much as the arithmetic. Here a float32 parameter is cast where it is used, and
-a network that only runs forward can be kept in bfloat16 as it is (`module.to(dtype)`: the cast is
-then free). The numbers are autocast's: bfloat16 products, float32 parameters, gradients and moments.
+The usual way to train in bfloat16 is `torch.autocast`. It casts every weight again in every
+forward pass and cannot know that a target network never changes between two copies; on small
+networks that costs as much as the arithmetic. Here a float32 parameter is cast where it is used,
+and a network that only runs forward keeps its weights in bfloat16 (`frozen_copy`), where the cast
+is free. The numbers are autocast's: bfloat16 products, float32 parameters, gradients and moments.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class PixelConv2d(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         dtype = self.compute_dtype
-        pixels = x.to(dtype, memory_format=torch.channels_last)
+        # Two passes: torch casts and permutes in one go at half the speed of one after the other.
+        pixels = x.to(dtype).contiguous(memory_format=torch.channels_last)
         weight = (self.weight.float() / 255).to(dtype)
         bias = None if self.bias is None else self.bias.to(dtype)
         return self._conv_forward(pixels, weight, bias)

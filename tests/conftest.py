@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# Before torch is imported, and for the processes that tests start: toy networks gain nothing from a
+# second thread, and two threads that wait for each other crawl where the cores are shared.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings

@@ -22,7 +22,9 @@ PICTURE = (2, 3, 5)
 def arrival(frames, **values):
     """One step of arrivals; whatever is not named is zero or False."""
     count = len(frames)
-    flags = {name: np.zeros(count, bool) for name in ("terminated", "truncated", "life_lost", "first")}
+    flags = {
+        name: np.zeros(count, bool) for name in ("terminated", "truncated", "life_lost", "first")
+    }
     return SimpleNamespace(
         **{"frames": frames, "reward": np.zeros(count, np.float32), **flags}
         | {name: np.asarray(v) for name, v in values.items()}
@@ -148,9 +150,7 @@ def test_a_store_with_one_valid_transition_yields_it():
     store = FrameStore(40, 1, (1,), "float32")
     # Episodes of one observation begin no transition at all; one among them has two.
     for t in range(39):
-        store.append(
-            arrival(np.full((1, 1), t, np.float32), first=[t != 20], terminated=[t != 19])
-        )
+        store.append(arrival(np.full((1, 1), t, np.float32), first=[t != 20], terminated=[t != 19]))
         store.act(np.array([4]))
     ids = Uniform(store, TransitionSpec(stack=1), seed=0).draw(3)
     assert ids.tolist() == [19, 19, 19]

@@ -95,7 +95,11 @@ def test_a_page_that_unpacks_to_more_than_it_may_is_refused(saved):
 
 @pytest.mark.parametrize(
     ("other", "field"),
-    [({"frame_shape": (2, 3, 6)}, "frame_shape"), ({"streams": 2}, "streams"), ({"slots": 41}, "slots")],
+    [
+        ({"frame_shape": (2, 3, 6)}, "frame_shape"),
+        ({"streams": 2}, "streams"),
+        ({"slots": 41}, "slots"),
+    ],
 )
 def test_a_store_of_another_layout_is_refused_by_field(saved, other, field):
     with pytest.raises(DamagedFileError, match=f"layout.json does not fit this run: {field}"):

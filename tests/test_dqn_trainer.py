@@ -1,0 +1,176 @@
+"""DQN's bookkeeping: when it acts, learns, copies, and what it saves."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from playfield import envs
+from playfield.agents.dqn import DQN, DQNConfig, build_policy
+from playfield.errors import UserError
+
+CPU = torch.device("cpu")
+SMALL = DQNConfig(
+    num_envs=2, hidden=16, buffer_size=400, batch_size=8, learning_starts=40, update_every=4,
+    target_every=100, learning_rate=1e-3, epsilon_steps=200, precision="float32",
+)  # fmt: skip
+
+
+def trainer(config=SMALL, env_id="playfield/Catch-v0", seed=0):
+    dqn = DQN(config, envs.make(env_id, config.num_envs), seed=seed, device=CPU)
+    dqn.begin_segment(0)
+    return dqn
+
+
+def run(dqn, steps):
+    reports = []
+    while dqn.progress < steps:
+        reports.append(dqn.step())
+    return reports
+
+
+def weights(dqn):
+    return torch.cat([p.detach().flatten() for p in dqn.online.parameters()])
+
+
+@pytest.mark.parametrize("num_envs", [1, 2, 5, 8])
+def test_the_replay_ratio_does_not_depend_on_the_number_of_environments(num_envs):
+    dqn = trainer(replace(SMALL, num_envs=num_envs))
+    run(dqn, 400)
+    # One step of all environments may still be waiting for its updates.
+    assert (dqn.progress - num_envs - 40) // 4 <= dqn.updates <= (dqn.progress - 40) // 4
+
+
+def test_updates_begin_at_learning_starts_and_never_catch_up_in_a_burst():
+    dqn = trainer()
+    run(dqn, 40)
+    assert dqn.updates == 0
+    for _ in range(60):
+        before = dqn.updates
+        dqn.step()
+        assert dqn.updates - before <= 1  # two environments, an update every four steps
+
+
+def test_the_reset_pseudo_step_is_not_counted():
+    dqn = trainer()
+    reports = [dqn.step() for _ in range(30)]  # games of Catch last nine steps, then a reset
+    assert dqn.progress == 2 * (30 - 3)
+    lengths = [length for r in reports for length in r.get("episode/length", [])]
+    assert lengths == [9.0] * 6
+    assert len(dqn.store) == 2 * 31
+
+
+def test_the_target_network_is_copied_at_the_start_and_every_target_every_steps():
+    dqn = trainer()
+    x = dqn.store.latest(1)
+    assert torch.equal(dqn.target(x), dqn.online(x))
+    run(dqn, 98)
+    assert not torch.equal(dqn.target(x), dqn.online(x))
+    run(dqn, 100)
+    assert torch.equal(dqn.target(x), dqn.online(x))
+
+
+def test_exploration_is_uniform_before_learning_and_falls_in_a_line():
+    dqn = trainer()
+    run(dqn, 40)
+    acted = dqn.store.action[dqn.store.action >= 0]
+    assert set(acted.tolist()) == {0, 1, 2}
+    report = run(dqn, 120)[-1]
+    assert report["train/epsilon"] == pytest.approx(1 + (0.01 - 1) * 120 / 200)
+    assert run(dqn, 300)[-1]["train/epsilon"] == 0.01
+
+
+def test_the_greedy_policy_takes_the_highest_value():
+    dqn = trainer()
+    run(dqn, 60)
+    policy = dqn.policy()
+    obs = dqn.store.latest(policy.stack)
+    np.testing.assert_array_equal(policy.act(obs), policy.values(obs).argmax(1).numpy())
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_does_not():
+    first, second, other = trainer(), trainer(), trainer(seed=1)
+    for dqn in (first, second, other):
+        run(dqn, 300)
+    assert torch.equal(weights(first), weights(second))
+    assert not torch.equal(weights(first), weights(other))
+
+
+def test_training_leaves_the_global_generators_alone():
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002 - the global state is what is tested
+    expected = torch.rand(1).item(), np.random.rand()  # noqa: NPY002
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    run(trainer(), 100)
+    assert (torch.rand(1).item(), np.random.rand()) == expected  # noqa: NPY002
+
+
+def test_a_restored_trainer_learns_on_exactly_like_the_original():
+    original = trainer()
+    run(original, 200)
+    copy = trainer(seed=9)
+    # A copy, as a file would be: torch hands an optimiser the very moments that it is given.
+    copy.load_state_dict(deepcopy(original.state_dict()))
+    copy.store.load_state_dict(original.store.state_dict())
+    copy.seed = original.seed
+    for dqn in (original, copy):
+        dqn.begin_segment(1)
+        run(dqn, 400)
+    assert torch.equal(weights(original), weights(copy))
+    assert original.updates == copy.updates
+
+
+def test_a_policy_is_built_from_a_state_alone():
+    dqn = trainer()
+    run(dqn, 100)
+    policy = build_policy(dqn.config, dqn.env.spec, dqn.state_dict(), CPU)
+    obs = dqn.store.latest(1)
+    assert torch.equal(policy.values(obs), dqn.policy().values(obs))
+
+
+def test_a_new_segment_truncates_the_open_episodes():
+    dqn = trainer()
+    for _ in range(4):
+        dqn.step()
+    dqn.begin_segment(1)
+    valid = dqn.sampler.valid_ids()
+    assert sorted(valid // 2) == [0, 0, 1, 1, 2, 2, 3, 3]  # the fifth frame ended as truncated
+    lengths = [n for _ in range(10) for n in dqn.step().get("episode/length", [])]
+    assert lengths == [9.0, 9.0]
+
+
+def test_a_non_finite_target_is_skipped_and_the_weights_stay():
+    dqn = trainer()
+    run(dqn, 60)
+    before = weights(dqn)
+    dqn.store.reward[:] = np.inf
+    dqn.sampler.spec = replace(dqn.sampler.spec)  # rewards unclipped reach the loss
+    object.__setattr__(dqn.sampler.spec, "reward_clip", 0.0)
+    dqn.sampler._readers.clear()
+    run(dqn, 100)
+    assert torch.equal(weights(dqn), before)
+    assert int(dqn.gradient_step.skipped) > 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("batch_size", 0, "batch_size has to be more than 0"),
+        ("gamma", 1.5, "gamma has to lie between 0 and 1"),
+        ("epsilon_final", -0.1, "epsilon_final has to lie between 0 and 1"),
+        ("learning_rate", float("nan"), "learning_rate has to be more than 0"),
+        ("reward_clip", -1.0, "reward_clip has to be 0 or more"),
+        ("stack", 0, "stack has to be 1 or more"),
+        ("max_grad_norm", 0.0, "max_grad_norm has to be more than 0"),
+        ("buffer_size", 4, "buffer_size=4 is too small"),
+        ("learning_starts", 3, "learning_starts=3 is before the first complete transition"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_by_name(field, value, message):
+    with pytest.raises(UserError, match=message):
+        replace(SMALL, **{field: value})
