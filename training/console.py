@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-
 #: What is worth a place in the display: its name, label and format.
 SHOWN = (
     ("episode/return_mean", "return of the last games", "{:.1f}"),
