@@ -24,68 +24,131 @@ cdef extern from "pythread.h" nogil:
     unsigned long PyThread_start_new_thread(void (*function)(void *) noexcept nogil, void *argument)
 
 DEF MAX_WORKERS = 15
-# Below this many bytes, waking a thread costs more than it saves (measured: about 10 microseconds).
+# Below this many bytes a single thread is done before another would be awake.
 DEF BYTES_WORTH_A_THREAD = 200_000
+# Rows are claimed in blocks of about this many bytes: some microseconds of copying.
+DEF BLOCK_BYTES = 100_000
+# How often to look for the last block's end before going to sleep over it.
+DEF SPINS = 4000
 
+# What is copied now. `lock` guards all of it; rows are claimed block by block, so a worker that
+# wakes late finds less to do, or nothing, and delays nobody.
 cdef struct Job:
+    PyThread_type_lock lock
+    PyThread_type_lock all_done  # held, but for the moment when the caller may go on
     const uint8_t *table
     const int64_t *rows
     uint8_t *out
     Py_ssize_t width
-    Py_ssize_t begin
-    Py_ssize_t end
+    Py_ssize_t count
+    Py_ssize_t block
+    Py_ssize_t next_row
+    int active  # workers inside
+    bint is_open  # workers may join
+    bint awaited  # the caller waits for those inside
 
-cdef struct Worker:
-    PyThread_type_lock work
-    PyThread_type_lock done
-    Job job
-
-cdef Worker workers[MAX_WORKERS]
+cdef Job job
+cdef PyThread_type_lock wake[MAX_WORKERS]
+cdef PyThread_type_lock callers = PyThread_allocate_lock()  # one caller has the workers at a time
 cdef int started = 0
-cdef PyThread_type_lock pool_lock = PyThread_allocate_lock()
+job.lock = PyThread_allocate_lock()
+job.all_done = PyThread_allocate_lock()
+PyThread_acquire_lock(job.all_done, WAIT_LOCK)
 
 
-cdef void copy_rows(const Job *job) noexcept nogil:
+cdef void copy_rows(
+    const uint8_t *table,
+    const int64_t *rows,
+    uint8_t *out,
+    Py_ssize_t width,
+    Py_ssize_t begin,
+    Py_ssize_t end,
+) noexcept nogil:
     cdef Py_ssize_t i
-    cdef Py_ssize_t width = job.width
-    for i in range(job.begin, job.end):
-        if job.rows[i] < 0:
-            memset(job.out + i * width, 0, width)
+    for i in range(begin, end):
+        if rows[i] < 0:
+            memset(out + i * width, 0, width)
         else:
-            memcpy(job.out + i * width, job.table + job.rows[i] * width, width)
+            memcpy(out + i * width, table + rows[i] * width, width)
 
 
-cdef void serve(void *argument) noexcept nogil:
-    cdef Worker *worker = <Worker *>argument
+cdef void copy_blocks() noexcept nogil:
+    """Claim and copy blocks of the job until none is left."""
+    cdef Py_ssize_t begin, end
     while True:
-        PyThread_acquire_lock(worker.work, WAIT_LOCK)
-        copy_rows(&worker.job)
-        PyThread_release_lock(worker.done)
+        PyThread_acquire_lock(job.lock, WAIT_LOCK)
+        begin = job.next_row
+        end = min(begin + job.block, job.count)
+        job.next_row = end
+        PyThread_release_lock(job.lock)
+        if begin == end:
+            return
+        copy_rows(job.table, job.rows, job.out, job.width, begin, end)
+
+
+cdef void serve(void *wake_up) noexcept nogil:
+    cdef bint joined
+    while True:
+        PyThread_acquire_lock(<PyThread_type_lock>wake_up, WAIT_LOCK)
+        PyThread_acquire_lock(job.lock, WAIT_LOCK)
+        joined = job.is_open
+        job.active += joined
+        PyThread_release_lock(job.lock)
+        if not joined:
+            continue
+        copy_blocks()
+        PyThread_acquire_lock(job.lock, WAIT_LOCK)
+        job.active -= 1
+        if job.active == 0 and job.awaited:
+            job.awaited = False
+            PyThread_release_lock(job.all_done)
+        PyThread_release_lock(job.lock)
+
+
+cdef void finish_job() noexcept nogil:
+    """Let no more workers in and wait for those inside: each has a block to finish at most."""
+    cdef bint waits
+    cdef int spin
+    PyThread_acquire_lock(job.lock, WAIT_LOCK)
+    job.is_open = False
+    waits = job.active > 0
+    job.awaited = waits
+    PyThread_release_lock(job.lock)
+    if not waits:
+        return
+    for spin in range(SPINS):
+        if PyThread_acquire_lock(job.all_done, NOWAIT_LOCK):
+            return
+    PyThread_acquire_lock(job.all_done, WAIT_LOCK)
 
 
 cdef int start_workers(int wanted) except -1:
-    """Start threads until `wanted` serve (fewer if the system refuses). Needs `pool_lock`."""
+    """Start threads until `wanted` serve; fewer if the system refuses. Needs `callers`."""
     global started
-    cdef Worker *worker
     while started < wanted:
-        worker = &workers[started]
-        worker.work = PyThread_allocate_lock()
-        worker.done = PyThread_allocate_lock()
-        if worker.work == NULL or worker.done == NULL:
-            raise MemoryError("no lock for a gather thread")
-        PyThread_acquire_lock(worker.work, WAIT_LOCK)
-        PyThread_acquire_lock(worker.done, WAIT_LOCK)
-        if PyThread_start_new_thread(serve, worker) == <unsigned long>-1:
+        if wake[started] == NULL:
+            wake[started] = PyThread_allocate_lock()
+            if wake[started] == NULL:
+                raise MemoryError("no lock for a gather thread")
+            PyThread_acquire_lock(wake[started], WAIT_LOCK)
+        if PyThread_start_new_thread(serve, wake[started]) == <unsigned long>-1:
             break
         started += 1
-    return started
+    return min(wanted, started)
 
 
 def _forget_workers():
     """A forked child has none of its parent's threads; it starts its own when it needs them."""
-    global started, pool_lock
+    global started, callers
+    cdef int w
+    for w in range(started):
+        wake[w] = NULL  # a lock that another thread may have held while the process split
     started = 0
-    pool_lock = PyThread_allocate_lock()
+    callers = PyThread_allocate_lock()
+    job.lock = PyThread_allocate_lock()
+    job.all_done = PyThread_allocate_lock()
+    PyThread_acquire_lock(job.all_done, WAIT_LOCK)
+    job.active, job.is_open, job.awaited = 0, False, False
 
 
 if hasattr(os, "register_at_fork"):
@@ -106,11 +169,10 @@ def gather_rows(
     """
     cdef Py_ssize_t count = rows.shape[0]
     cdef Py_ssize_t width = table.shape[1]
-    cdef Py_ssize_t i, share
-    cdef int helpers = 0
-    cdef int served = 0
+    cdef Py_ssize_t i
+    cdef Py_ssize_t bytes_to_copy = count * width
+    cdef int workers = 0
     cdef int w
-    cdef Job job
     if out.shape[0] != count or out.shape[1] != width:
         raise ValueError(
             f"out is [{out.shape[0]}, {out.shape[1]}], expected [{count}, {width}]"
@@ -118,31 +180,25 @@ def gather_rows(
     for i in range(count):
         if rows[i] >= table.shape[0]:
             raise IndexError(f"row {rows[i]} of a table of {table.shape[0]}")
-    if count == 0 or width == 0:
+    if bytes_to_copy == 0:
         return
-    job.table = &table[0, 0]
-    job.rows = &rows[0]
-    job.out = &out[0, 0]
-    job.width = width
-    job.begin = 0
-    job.end = count
-    helpers = <int>min(threads - 1, MAX_WORKERS, count * width // BYTES_WORTH_A_THREAD, count - 1)
-    if helpers <= 0 or not PyThread_acquire_lock(pool_lock, NOWAIT_LOCK):
+    workers = <int>min(threads - 1, MAX_WORKERS, bytes_to_copy // BYTES_WORTH_A_THREAD)
+    if workers <= 0 or not PyThread_acquire_lock(callers, NOWAIT_LOCK):
         with nogil:
-            copy_rows(&job)
+            copy_rows(&table[0, 0], &rows[0], &out[0, 0], width, 0, count)
         return
     try:
-        served = min(helpers, start_workers(helpers))
-        share = (count + served) // (served + 1)
+        workers = start_workers(workers)
         with nogil:
-            for w in range(served):
-                workers[w].job = job
-                workers[w].job.begin = min(count, (w + 1) * share)
-                workers[w].job.end = min(count, (w + 2) * share)
-                PyThread_release_lock(workers[w].work)
-            job.end = min(count, share)
-            copy_rows(&job)
-            for w in range(served):
-                PyThread_acquire_lock(workers[w].done, WAIT_LOCK)
+            PyThread_acquire_lock(job.lock, WAIT_LOCK)
+            job.table, job.rows, job.out = &table[0, 0], &rows[0], &out[0, 0]
+            job.width, job.count, job.next_row = width, count, 0
+            job.block = max(1, BLOCK_BYTES // width)
+            job.is_open = True
+            PyThread_release_lock(job.lock)
+            for w in range(workers):
+                PyThread_release_lock(wake[w])
+            copy_blocks()
+            finish_job()
     finally:
-        PyThread_release_lock(pool_lock)
+        PyThread_release_lock(callers)
