@@ -21,7 +21,8 @@ set -e
 echo
 echo "Evaluating on whole games."
 playfield eval "$run" --episodes 3
-playfield watch "$run" --video "$runs/$run/videos/demo.mp4"
+mkdir -p "$runs/$run/videos"
+playfield watch "$run" --seconds 120 --video "$runs/$run/videos/demo.mp4"
 cat <<END
 
   the run        $runs/$run
