@@ -322,7 +322,7 @@ class DQN:
         self.updates += 1
         return {
             "train/loss": loss.detach(),
-            "train/q": q.detach().max(1).values.mean(),
+            "train/q": (target + td_error).mean(),
             "train/td_error": td_error.abs().mean(),
             "train/gradient_norm": norm,
         }
