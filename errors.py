@@ -12,4 +12,4 @@ class UserError(Exception):
 
 
 class DamagedFileError(UserError):
-    """A saved file that is truncated, altered or not ours; the sentence names the file and the field."""
+    """A saved file, truncated, altered or not ours; the sentence names the file and the field."""
