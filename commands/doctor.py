@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from playfield.commands import arguments
-from playfield.commands.places import runs_root
+from playfield.training.places import runs_root
 from playfield.errors import UserError
 
 ENOUGH_DISK = 2 * 2**30  # bytes: checkpoints of a run with 100,000 frames of replay

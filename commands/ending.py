@@ -15,7 +15,7 @@ def finish(run: Run, outcome: Outcome) -> int:
 
     0: the budget is spent; 128 + the signal that ended it; 1: the end could not be saved.
     """
-    name = run.name if run.folder.parent.name == "runs" else str(run.folder)
+    name = run.argument
     print(f"{outcome.progress:,} steps in {outcome.minutes:.1f} minutes, kept in {run.folder}")
     if "eval/return" in outcome.evaluation:
         print(f"mean raw score of the last evaluation: {outcome.evaluation['eval/return']:.2f}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from playfield.commands import arguments
-from playfield.commands.places import runs_root
+from playfield.training.places import runs_root
 from playfield.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _refuse_if_spent(run: Run, training: TrainingConfig, checkpoint: Checkpoint)
     if checkpoint.progress >= training.steps:
         raise UserError(
             f"Run {run.name!r} has finished: it is trained for {checkpoint.progress:,} of "
-            f"{training.steps:,} steps; to go on, allow more, as in `playfield resume {run.name} "
+            f"{training.steps:,} steps; to go on, allow more, as in `playfield resume {run.argument} "
             f"--steps {2 * checkpoint.progress}`."
         )
     minutes = checkpoint.state.get("loop", {}).get("minutes", 0.0)
@@ -94,5 +94,5 @@ def _refuse_if_spent(run: Run, training: TrainingConfig, checkpoint: Checkpoint)
         raise UserError(
             f"Run {run.name!r} has finished: it is trained for {minutes:.1f} of "
             f"{training.minutes:g} minutes; to go on, allow more, as in `playfield resume "
-            f"{run.name} --minutes {2 * training.minutes:g}`."
+            f"{run.argument} --minutes {2 * training.minutes:g}`."
         )

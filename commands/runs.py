@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playfield.commands import arguments
-from playfield.commands.places import runs_root
+from playfield.training.places import runs_root
 
 if TYPE_CHECKING:
     from playfield.training.run import Run

@@ -12,7 +12,7 @@ from pathlib import Path
 import tyro
 
 from playfield.commands import arguments
-from playfield.commands.places import runs_root
+from playfield.training.places import runs_root
 from playfield.errors import UserError
 
 

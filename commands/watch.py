@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from playfield.commands import arguments
-from playfield.commands.places import runs_root
+from playfield.training.places import runs_root
 from playfield.errors import UserError
 
 if TYPE_CHECKING:

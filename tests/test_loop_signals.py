@@ -76,7 +76,7 @@ def test_the_first_signal_saves_and_says_how_to_resume(
     reason, received, progress, notes = _receive(connection)
     process.join(PATIENCE)
     assert (process.exitcode, reason, received) == (0, "signal", number)
-    assert f"Saved at step {progress:,}. Resume with: playfield resume fake" in notes
+    assert f"Saved at step {progress:,}. Resume with: playfield resume {tmp_path / 'fake'}" in notes
     assert _newest(tmp_path) == progress
     assert Run.open("fake", tmp_path).status == "stopped"
 

@@ -208,3 +208,12 @@ def test_the_commit_is_that_of_the_package_s_own_tree(tmp_path: Path) -> None:
     changed = git_commit(tmp_path)
     assert changed is not None
     assert changed["dirty"] is True
+
+
+def test_a_run_is_named_briefly_in_the_usual_place_and_by_its_folder_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLAYFIELD_RUNS", str(tmp_path / "runs"))
+    assert Run(tmp_path / "runs" / "first", {}).argument == "first"
+    elsewhere = tmp_path / "elsewhere" / "first"
+    assert Run(elsewhere, {}).argument == str(elsewhere)

@@ -242,7 +242,7 @@ class _Session:
             evaluation = {n: v for n, v in self.logged.items() if n.startswith("eval/")}
         self._show(progress)
         if reason == "signal" and self.newest is not None:
-            resume = f"Resume with: playfield resume {self.run.name}"
+            resume = f"Resume with: playfield resume {self.run.argument}"
             self.display.note(f"Saved at step {self.saved_at:,}. {resume}")
         elif reason == "signal":
             self.display.note("Stopped before anything was saved.")

@@ -15,6 +15,7 @@ from typing import Any
 from playfield.errors import DamagedFileError, UserError
 from playfield.training.atomic import write_atomically
 from playfield.training.machine import git_commit, hardware, versions
+from playfield.training.places import runs_root
 
 FORMAT = 1
 MANIFEST = "run.json"
@@ -100,8 +101,8 @@ class Run:
             if not root.is_dir():
                 raise UserError(f"{root} is a file, and runs need a folder there.") from None
             raise UserError(
-                f"Run {stem!r} exists already: resume it with `playfield resume {stem}` or choose "
-                "another name."
+                f"Run {stem!r} exists already: resume it with `playfield resume "
+                f"{cls(root / stem, {}).argument}` or choose another name."
             ) from None
         except OSError as error:
             raise UserError(
@@ -129,6 +130,12 @@ class Run:
     @property
     def name(self) -> str:
         return self.folder.resolve().name
+
+    @property
+    def argument(self) -> str:
+        """What names this run on the command line: its name in the usual place, else its folder."""
+        usual = self.folder.resolve().parent == runs_root().resolve()
+        return self.name if usual else str(self.folder)
 
     @property
     def checkpoints_folder(self) -> Path:
