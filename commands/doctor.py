@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from playfield.commands import arguments
-from playfield.training.places import runs_root
 from playfield.errors import UserError
+from playfield.training.places import runs_root
 
 ENOUGH_DISK = 2 * 2**30  # bytes: checkpoints of a run with 100,000 frames of replay
 

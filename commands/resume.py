@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import tyro
 
 from playfield.commands import arguments
-from playfield.training.places import runs_root
 from playfield.errors import UserError
+from playfield.training.places import runs_root
 
 if TYPE_CHECKING:
     from playfield.training.checkpoint import Checkpoint
@@ -86,8 +86,8 @@ def _refuse_if_spent(run: Run, training: TrainingConfig, checkpoint: Checkpoint)
     if checkpoint.progress >= training.steps:
         raise UserError(
             f"Run {run.name!r} has finished: it is trained for {checkpoint.progress:,} of "
-            f"{training.steps:,} steps; to go on, allow more, as in `playfield resume {run.argument} "
-            f"--steps {2 * checkpoint.progress}`."
+            f"{training.steps:,} steps; to go on, allow more, as in "
+            f"`playfield resume {run.argument} --steps {2 * checkpoint.progress}`."
         )
     minutes = checkpoint.state.get("loop", {}).get("minutes", 0.0)
     if training.minutes is not None and minutes >= training.minutes:

@@ -12,8 +12,8 @@ from pathlib import Path
 import tyro
 
 from playfield.commands import arguments
-from playfield.training.places import runs_root
 from playfield.errors import UserError
+from playfield.training.places import runs_root
 
 
 @dataclass(frozen=True)

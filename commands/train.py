@@ -11,10 +11,10 @@ from typing import Any, Generic, TypeVar
 
 from playfield.agents.registry import ALGORITHMS, AgentConfig, Algorithm, algorithm
 from playfield.commands import arguments
-from playfield.training.places import runs_root
 from playfield.envs.protocols import find_protocol
 from playfield.errors import UserError
 from playfield.training.loop import TrainingConfig
+from playfield.training.places import runs_root
 
 C = TypeVar("C")
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import tyro
 
 from playfield.commands import arguments
-from playfield.training.places import runs_root
 from playfield.errors import UserError
+from playfield.training.places import runs_root
 
 if TYPE_CHECKING:
     import numpy as np
