@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch is imported, and for the processes that tests start: toy networks gain nothing from a
@@ -18,6 +20,14 @@ settings.load_profile("playfield")
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_GPU = "needs a CUDA device, and torch sees none here"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Undo what a test tells torch about threads, or all that follow would crawl with it."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 class PlainRoot:
