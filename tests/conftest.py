@@ -47,6 +47,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(PlainRoot())
 
 
+@pytest.fixture(autouse=True)
+def one_thread_in_every_test() -> Iterator[None]:
+    """A command that a test runs in this process gives torch all cores; the next test has one."""
+    yield
+    threads = int(os.environ["OMP_NUM_THREADS"])
+    if "torch" in sys.modules and sys.modules["torch"].get_num_threads() != threads:
+        sys.modules["torch"].set_num_threads(threads)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU where there is none; it stays collected and is reported."""
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -20,6 +21,16 @@ ONE_GPU_TEST = """
         pass
 """
 
+STAND_IN = """
+    import os
+
+    class cuda:
+        is_available = staticmethod(lambda: {device})
+
+    def get_num_threads():
+        return int(os.environ["OMP_NUM_THREADS"])
+"""
+
 
 def run_under_our_conftest(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, device: bool
@@ -28,7 +39,7 @@ def run_under_our_conftest(
     pytester.makeini("[pytest]\nmarkers =\n    gpu: needs a device")
     pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"))
     pytester.makepyfile(ONE_GPU_TEST)
-    pytester.makepyfile(torch=f"class cuda:\n    is_available = staticmethod(lambda: {device})")
+    pytester.makepyfile(torch=STAND_IN.format(device=device))
     monkeypatch.setenv("PYTHONPATH", str(pytester.path))
     return pytester.runpytest_subprocess("-rs", "-p", "no:cacheprovider")
 
@@ -65,3 +76,11 @@ def test_pytest_imports_the_root_only_as_playfield() -> None:
 def test_tests_are_not_a_package() -> None:
     """With an __init__.py, pytest would climb to the root and import it under its folder's name."""
     assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("turn", ["first", "second"])
+def test_a_test_does_not_inherit_the_threads_of_the_one_before(turn: str) -> None:
+    import torch
+
+    assert torch.get_num_threads() == int(os.environ["OMP_NUM_THREADS"])
+    torch.set_num_threads(3)
