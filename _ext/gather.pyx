@@ -20,6 +20,16 @@ from cpython.pythread cimport (
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+    #define PLAYFIELD_PREFETCH(address) __builtin_prefetch((address), 0, 2)
+    #else
+    #define PLAYFIELD_PREFETCH(address) ((void)(address))
+    #endif
+    """
+    void PLAYFIELD_PREFETCH(const void *address) noexcept nogil
+
 cdef extern from "pythread.h" nogil:
     unsigned long PyThread_start_new_thread(void (*function)(void *) noexcept nogil, void *argument)
 
@@ -28,6 +38,8 @@ DEF MAX_WORKERS = 15
 DEF BYTES_WORTH_A_THREAD = 200_000
 # Rows are claimed in blocks of about this many bytes: some microseconds of copying.
 DEF BLOCK_BYTES = 100_000
+DEF ROWS_AHEAD = 2
+DEF CACHE_LINE = 64
 # How often to look for the last block's end before going to sleep over it.
 DEF SPINS = 4000
 
@@ -56,6 +68,17 @@ job.all_done = PyThread_allocate_lock()
 PyThread_acquire_lock(job.all_done, WAIT_LOCK)
 
 
+cdef void prefetch(const uint8_t *bytes, Py_ssize_t count) noexcept nogil:
+    """Ask for a row before its turn.
+
+    The processor's own prefetching starts anew at every page; at random rows that wait is a third
+    of a small batch's time.
+    """
+    cdef Py_ssize_t i
+    for i in range(0, count, CACHE_LINE):
+        PLAYFIELD_PREFETCH(bytes + i)
+
+
 cdef void copy_rows(
     const uint8_t *table,
     const int64_t *rows,
@@ -66,6 +89,8 @@ cdef void copy_rows(
 ) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(begin, end):
+        if i + ROWS_AHEAD < end and rows[i + ROWS_AHEAD] >= 0:
+            prefetch(table + rows[i + ROWS_AHEAD] * width, width)
         if rows[i] < 0:
             memset(out + i * width, 0, width)
         else:

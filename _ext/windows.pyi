@@ -12,8 +12,20 @@ def stack_rows(
     step: NDArray[np.int32],
     rows: NDArray[np.int64],
 ) -> None: ...
-def accept(
-    draws: NDArray[np.int64],
+def draw(
+    head: NDArray[np.int64],
+    action: NDArray[np.int32],
+    flags: NDArray[np.uint8],
+    step: NDArray[np.int32],
+    stack: int,
+    n: int,
+    life_loss_terminal: bool,
+    seed: int,
+    counter: int,
+    most: int,
+    ids: NDArray[np.int64],
+) -> tuple[int, int]: ...
+def valid(
     head: NDArray[np.int64],
     action: NDArray[np.int32],
     flags: NDArray[np.uint8],
@@ -22,7 +34,6 @@ def accept(
     n: int,
     life_loss_terminal: bool,
     ids: NDArray[np.int64],
-    filled: int,
 ) -> int: ...
 def transitions(
     ids: NDArray[np.int64],

@@ -9,7 +9,7 @@ Each slot holds what arrived with its frame (`reward`, `flags`, `step` in the ep
 chosen on seeing it (-1 while there is none, and for ever at the final observation of an episode).
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 TERMINATED = 1
 TRUNCATED = 2
@@ -101,8 +101,74 @@ def stack_rows(
             )
 
 
-def accept(
-    const int64_t[::1] draws,
+cdef inline uint64_t mix(uint64_t seed, uint64_t counter) noexcept nogil:
+    """64 random bits for every counter: splitmix64 (Steele, Lea and Flood 2014), `seed` its start."""
+    cdef uint64_t z = seed + (counter + 1) * <uint64_t>0x9E3779B97F4A7C15
+    z = (z ^ (z >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
+    z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
+    return z ^ (z >> 31)
+
+
+cdef inline int64_t locate(
+    int64_t place, const int64_t[::1] head, int64_t slots, int64_t *stream
+) noexcept nogil:
+    """The time of the `place`-th stored frame, counted through the streams from each one's oldest."""
+    cdef int64_t s = 0
+    cdef int64_t size
+    while True:
+        size = head[s] if head[s] < slots else slots
+        if place < size:
+            stream[0] = s
+            return place + oldest_time(head[s], slots)
+        place -= size
+        s += 1
+
+
+def draw(
+    const int64_t[::1] head,
+    const int32_t[:, ::1] action,
+    const uint8_t[:, ::1] flags,
+    const int32_t[:, ::1] step,
+    int64_t stack,
+    int64_t n,
+    bint life_loss_terminal,
+    uint64_t seed,
+    uint64_t counter,
+    uint64_t most,
+    int64_t[::1] ids,
+):
+    """Fill `ids` `[B]` with valid transitions, each drawn uniformly; return `(filled, counter)`.
+
+    Stored frames are drawn uniformly, one counter each, and those that begin no valid transition are
+    passed over. Gives up after `most` draws. Scaling 64 bits to N frames by multiplication favours
+    no frame by more than N / 2^64 of its share.
+    """
+    cdef Py_ssize_t filled = 0
+    cdef int64_t slots = action.shape[1]
+    cdef int64_t streams = action.shape[0]
+    cdef int64_t s, t
+    cdef uint64_t stored = 0
+    cdef uint64_t last = counter + most
+    cdef uint64_t bits, low
+    cdef uint8_t end = end_flags(life_loss_terminal)
+    with nogil:
+        for s in range(streams):
+            stored += head[s] if head[s] < slots else slots
+        while stored and filled < ids.shape[0] and counter < last:
+            bits = mix(seed, counter)
+            counter += 1
+            # The high word of bits * stored, without 128-bit integers; stored is below 2^32.
+            low = (<uint64_t><uint32_t>bits * stored) >> 32
+            t = locate(<int64_t>(((bits >> 32) * stored + low) >> 32), head, slots, &s)
+            if steps_ahead(
+                t, head[s], slots, &action[s, 0], &flags[s, 0], &step[s, 0], stack, n, end
+            ):
+                ids[filled] = t * streams + s
+                filled += 1
+    return filled, counter
+
+
+def valid(
     const int64_t[::1] head,
     const int32_t[:, ::1] action,
     const uint8_t[:, ::1] flags,
@@ -111,38 +177,21 @@ def accept(
     int64_t n,
     bint life_loss_terminal,
     int64_t[::1] ids,
-    Py_ssize_t filled,
 ):
-    """Append to `ids[filled:]` the ids of the draws that begin a valid transition.
-
-    A draw is the number of a stored frame, counted through the streams, each from its oldest on.
-    Returns how many ids are filled now; stops when `ids` is full.
-    """
-    cdef Py_ssize_t i
+    """Write the ids of all valid transitions, stream by stream, oldest first; return how many."""
+    cdef Py_ssize_t filled = 0
     cdef int64_t slots = action.shape[1]
     cdef int64_t streams = action.shape[0]
-    cdef int64_t draw, s, size
+    cdef int64_t s, t
     cdef uint8_t end = end_flags(life_loss_terminal)
     with nogil:
-        for i in range(draws.shape[0]):
-            if filled == ids.shape[0]:
-                break
-            draw = draws[i]
-            s = 0
-            while s < streams:
-                size = head[s] if head[s] < slots else slots
-                if draw < size:
-                    break
-                draw -= size
-                s += 1
-            if s == streams:
-                continue
-            draw += oldest_time(head[s], slots)
-            if steps_ahead(
-                draw, head[s], slots, &action[s, 0], &flags[s, 0], &step[s, 0], stack, n, end
-            ):
-                ids[filled] = draw * streams + s
-                filled += 1
+        for s in range(streams):
+            for t in range(oldest_time(head[s], slots), head[s]):
+                if steps_ahead(
+                    t, head[s], slots, &action[s, 0], &flags[s, 0], &step[s, 0], stack, n, end
+                ):
+                    ids[filled] = t * streams + s
+                    filled += 1
     return filled
 
 

@@ -229,22 +229,26 @@ class FrameStore:
         windows.stack_rows(self._all_streams, self.head - 1, self.step_in_episode, rows)
         return self.gather(rows)
 
-    def gather(self, rows: NDArray[np.int64], out: torch.Tensor | None = None) -> torch.Tensor:
-        """Frames of the given table rows `[B, W]` as `[B, W*C, H, W']`; -1 gives zeros.
-
-        `out`, if given, is a contiguous uint8 tensor `[B*W, frame_bytes]` to fill on the CPU.
-        """
-        count, width = rows.shape
+    def gather(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Frames of the given table rows `[B, W]` as `[B, W*C, H, W']`; -1 gives zeros."""
         if self.device.type == "cpu":
-            if out is None:
-                out = torch.empty((count * width, self.frame_bytes), dtype=torch.uint8)
-            gather_kernel.gather_rows(self._table, rows.reshape(-1), out.numpy(), self.threads)
+            flat = torch.empty((rows.size, self.frame_bytes), dtype=torch.uint8)
+            self.gather_into(rows, flat.numpy())
         else:
             index = torch.from_numpy(rows.reshape(-1)).to(self.device)
-            out = self.frame_table.index_select(0, index.clamp_min(0))
-            out.masked_fill_((index < 0).unsqueeze(1), 0)
+            flat = self.frame_table.index_select(0, index.clamp_min(0))
+            flat.masked_fill_((index < 0).unsqueeze(1), 0)
+        return self.as_frames(flat, rows)
+
+    def gather_into(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        """`gather` on the CPU into memory that is there: `out` `[B*W, frame_bytes]`."""
+        gather_kernel.gather_rows(self._table, rows.reshape(-1), out, self.threads)
+
+    def as_frames(self, flat: torch.Tensor, rows: NDArray[np.int64]) -> torch.Tensor:
+        """A view of gathered bytes `[B*W, frame_bytes]` as frames `[B, W*C, H, W']`."""
+        count, width = rows.shape
         channels, *rest = self.frame_shape
-        return out.view(self.frames.dtype).view(count, width * channels, *rest)
+        return flat.view(self.frames.dtype).view(count, width * channels, *rest)
 
     # --- state -----------------------------------------------------------------------------------
 

@@ -52,39 +52,54 @@ class TransitionReader:
                 f"{store.slots} frames per stream"
             )
         self.store, self.spec = store, spec
+        self.ids = np.zeros(batch_size, np.int64)  # of the next batch: write them, then `read`
         self._rows = np.empty((batch_size, spec.frames_read), np.int64)
         self._action = torch.empty(batch_size, dtype=torch.int64)
         self._reward = torch.empty(batch_size, dtype=torch.float32)
         self._discount = torch.empty(batch_size, dtype=torch.float32)
         self._columns = (self._action.numpy(), self._reward.numpy(), self._discount.numpy())
         self._weight = torch.ones(batch_size, device=store.device)
-        self._frames = None
+        self._frames: NDArray[np.uint8] | None = None
+        self._batch: Batch | None = None
         if store.device.type == "cpu":
-            size = (self._rows.size, store.frame_bytes)
-            self._frames = torch.from_numpy(np.empty(size, np.uint8))
+            self._frames = np.empty((self._rows.size, store.frame_bytes), np.uint8)
+            # All of its tensors are views of memory that stays, so one batch serves every call.
+            self._batch = self._view(store.as_frames(torch.from_numpy(self._frames), self._rows))
 
     def __call__(self, ids: NDArray[np.int64]) -> Batch:
-        """The transitions that begin at `ids` `[B]`.
+        """The transitions that begin at `ids` `[B]`; see `read`."""
+        self.ids[:] = ids
+        return self.read()
+
+    def read(self) -> Batch:
+        """The transitions that begin at `self.ids`.
 
         Raises IndexError for an id that begins no valid transition: overwritten, final, not yet
         complete, or with a stack that reaches past the oldest stored frame.
         """
         store, spec = self.store, self.spec
         bad = windows.transitions(
-            ids, store.head, store.action, store.reward, store.flags, store.step_in_episode,
+            self.ids, store.head, store.action, store.reward, store.flags, store.step_in_episode,
             spec.stack, spec.n_step, spec.gamma, spec.reward_clip, spec.life_loss_terminal,
             self._rows, *self._columns,
         )  # fmt: skip
         if bad >= 0:
-            raise IndexError(f"id {ids[bad]} begins no valid transition")
-        frames = store.gather(self._rows, self._frames)
-        planes = spec.stack * store.frame_shape[0]
+            raise IndexError(f"id {self.ids[bad]} begins no valid transition")
+        if self._batch is None:
+            return self._view(store.gather(self._rows))
+        assert self._frames is not None
+        store.gather_into(self._rows, self._frames)
+        return self._batch
+
+    def _view(self, frames: torch.Tensor) -> Batch:
+        device = self.store.device
+        planes = self.spec.stack * self.store.frame_shape[0]
         return Batch(
             obs=frames[:, :planes],
-            action=self._action.to(store.device),
-            reward=self._reward.to(store.device),
-            discount=self._discount.to(store.device),
+            action=self._action.to(device),
+            reward=self._reward.to(device),
+            discount=self._discount.to(device),
             next_obs=frames[:, -planes:],
             weight=self._weight,
-            index=torch.from_numpy(ids),
+            index=torch.from_numpy(self.ids),
         )
