@@ -22,14 +22,6 @@ ROOT = Path(__file__).resolve().parent.parent
 NO_GPU = "needs a CUDA device, and torch sees none here"
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Undo what a test tells torch about threads, or all that follow would crawl with it."""
-    yield
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
-
-
 class PlainRoot:
     """The root has an __init__.py, and pytest would import it a second time, by its folder's name.
 
@@ -48,12 +40,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def one_thread_in_every_test() -> Iterator[None]:
-    """A command that a test runs in this process gives torch all cores; the next test has one."""
+def torch_as_it_started() -> Iterator[None]:
+    """A command run in this process gives torch all cores and flushes subnormals; undo both."""
     yield
-    threads = int(os.environ["OMP_NUM_THREADS"])
-    if "torch" in sys.modules and sys.modules["torch"].get_num_threads() != threads:
-        sys.modules["torch"].set_num_threads(threads)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        torch.set_flush_denormal(False)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,13 +22,11 @@ ONE_GPU_TEST = """
 """
 
 STAND_IN = """
-    import os
-
     class cuda:
         is_available = staticmethod(lambda: {device})
 
-    def get_num_threads():
-        return int(os.environ["OMP_NUM_THREADS"])
+    def set_num_threads(threads): pass
+    def set_flush_denormal(mode): pass
 """
 
 
@@ -79,8 +77,10 @@ def test_tests_are_not_a_package() -> None:
 
 
 @pytest.mark.parametrize("turn", ["first", "second"])
-def test_a_test_does_not_inherit_the_threads_of_the_one_before(turn: str) -> None:
+def test_a_test_does_not_inherit_what_the_one_before_told_torch(turn: str) -> None:
     import torch
 
     assert torch.get_num_threads() == int(os.environ["OMP_NUM_THREADS"])
+    assert torch.tensor(1e-310, dtype=torch.float64) * 1 > 0
     torch.set_num_threads(3)
+    torch.set_flush_denormal(True)
