@@ -46,9 +46,11 @@ lock: venv ## resolve the newest versions into requirements*.lock (LOCK_ARGS="to
 demo: venv ## train Pong for MINUTES=10 (Ctrl-C ends it early), evaluate, record a video
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh $(MINUTES)
 
+BENCHMARKS := startup replay dqn_training
+
 .PHONY: bench
 bench: venv .venv/.bench ## run every benchmark; `make bench-replay` runs benchmarks/replay.py alone
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
 
 bench-%: venv .venv/.bench
 	$(BIN)/python benchmarks/$*.py
