@@ -158,7 +158,7 @@ def draw(
             x, y, "D", color=ORANGE, markersize=5, label="evaluation while training", zorder=4
         )
     if final is not None:
-        label = f"evaluation: {final.mean:.1f}, mean of {final.episodes} games"
+        label = f"evaluation: {final.mean:.1f}, {final.episodes} games"
         returns.plot(
             final.progress, final.mean, "*", color=RED, markersize=13, label=label, zorder=5,
             clip_on=False,
