@@ -104,14 +104,19 @@ def _packages() -> str:
 def _kernels() -> str:
     import numpy as np
 
-    from playfield._ext import gather
+    from playfield._ext import gather, windows
 
     table = np.arange(12, dtype=np.uint8).reshape(4, 3)
     out = np.full((3, 3), 255, np.uint8)
     gather.gather_rows(table, np.asarray([2, -1, 0]), out, 1)
     if out.tolist() != [[6, 7, 8], [0, 0, 0], [0, 1, 2]]:
         raise UserError("the compiled gather gives wrong rows")
-    return f"compiled: {Path(gather.__file__).name}"
+    rows = np.empty((1, 3), np.int64)
+    here = np.asarray([0])  # the one stream, at time 1, in the second step of its episode
+    windows.stack_rows(here, here + 1, np.asarray([[0, 1, 2, 3]], np.int32), rows)
+    if rows.tolist() != [[-1, 0, 1]]:
+        raise UserError("the compiled windows give wrong rows")
+    return f"compiled: {Path(gather.__file__).name}, {Path(windows.__file__).name}"
 
 
 def _device() -> str:

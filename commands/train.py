@@ -39,7 +39,8 @@ class Options(Generic[C]):
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = None
-    """Threads to compute with; None: as many as there are cores to use."""
+    """Threads to compute with; None: as many as there are cores to use. One is much faster where
+    other programs keep the cores busy: several wait for each other at every step."""
     run: str | None = None
     """Name of the run; None: made from algorithm, environment and time."""
     root: Path = field(default_factory=runs_root)
