@@ -21,7 +21,7 @@ def finish(run: Run, outcome: Outcome) -> int:
         print(f"mean raw score of the last evaluation: {outcome.evaluation['eval/return']:.2f}")
     print(f"  evaluate:  playfield eval {name}")
     print(f"  watch:     playfield watch {name}")
-    print("  curves:    playfield tensorboard")
+    print(f"  curves:    playfield tensorboard {name}")
     if outcome.checkpoint is None:
         print(
             f"playfield: the end of {run.name} could not be saved (see above): make room and "
