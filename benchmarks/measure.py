@@ -27,7 +27,7 @@ FORMAT = 1
 RESULTS = Path(__file__).resolve().parent / "results"
 PEERS = ("stable-baselines3", "opencv-python-headless")
 
-# A value that begins with a folder at the root, on its own or after "=", as in "--root=/home/me".
+# A value that begins with a folder at the root, on its own or after "=", as in "--root=/srv/runs".
 ABSOLUTE_PATH = re.compile(r"(^|[\s=:\"'(])(/[\w.+~-]+){2,}|[A-Za-z]:\\")
 
 
