@@ -28,6 +28,7 @@ class BuildKernels(build_ext):
 
     def build_extensions(self) -> None:
         self.cython_c_in_temp = True  # not beside its source
+        self.cython_include_dirs = ["_ext"]  # where kernels find the .pxd files that they share
         flags = ["/O2"] if self.compiler.compiler_type == "msvc" else ["-O3"]
         for extension in self.extensions:
             extension.extra_compile_args = flags

@@ -11,78 +11,22 @@ chosen on seeing it (-1 while there is none, and for ever at the final observati
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
+from rings cimport (
+    TRUNCATED_FLAG,
+    end_flags,
+    locate,
+    mix,
+    oldest_time,
+    scaled,
+    steps_ahead,
+    window,
+)
+
 TERMINATED = 1
 TRUNCATED = 2
 LIFE_LOST = 4
 #: The last frame of an episode carries one of these; it never gets an action.
 FINAL = TERMINATED | TRUNCATED
-
-cdef enum:
-    _TERMINATED = 1
-    _TRUNCATED = 2
-    _LIFE_LOST = 4
-
-
-cdef inline int64_t oldest_time(int64_t head, int64_t slots) noexcept nogil:
-    return head - slots if head > slots else 0
-
-
-cdef inline int64_t stack_start(
-    int64_t time, int64_t stack, int32_t step
-) noexcept nogil:
-    """The time of the oldest frame that a stack ending at `time` really has."""
-    cdef int64_t reach = stack - 1
-    if step < reach:
-        reach = step
-    return time - reach
-
-
-cdef inline int64_t steps_ahead(
-    int64_t time,
-    int64_t head,
-    int64_t slots,
-    const int32_t *action,
-    const uint8_t *flags,
-    const int32_t *step,
-    int64_t stack,
-    int64_t n,
-    uint8_t end,
-) noexcept nogil:
-    """How many steps the transition that begins at `time` spans: 1..n, or 0 if it is not valid.
-
-    It is valid when an action was taken there, every frame of its stack is still stored (the stack
-    is then the one that the actor saw), and its successor is stored: the n-th next frame, or the
-    first on the way that carries a flag of `end`.
-    """
-    cdef int64_t oldest = oldest_time(head, slots)
-    cdef int64_t slot, k
-    if time < oldest or time > head - 2:
-        return 0
-    slot = time % slots
-    if action[slot] < 0 or stack_start(time, stack, step[slot]) < oldest:
-        return 0
-    for k in range(1, n + 1):
-        if time + k >= head:
-            return 0
-        if flags[(time + k) % slots] & end:
-            return k
-    return n
-
-
-cdef inline uint8_t end_flags(bint life_loss_terminal) noexcept nogil:
-    return _TERMINATED | _TRUNCATED | (_LIFE_LOST if life_loss_terminal else 0)
-
-
-cdef inline void window(
-    int64_t *rows, int64_t stream, int64_t time, int64_t slots, int64_t stack, int32_t step
-) noexcept nogil:
-    """Table rows of the `stack` frames that end at `time`; -1 before the episode's start."""
-    cdef int64_t start = stack_start(time, stack, step)
-    cdef int64_t i, t
-    for i in range(stack):
-        t = time - stack + 1 + i
-        rows[i] = stream * slots + t % slots if t >= start else -1
-
 
 def stack_rows(
     const int64_t[::1] streams,
@@ -99,29 +43,6 @@ def stack_rows(
                 &rows[b, 0], streams[b], times[b], slots, rows.shape[1],
                 step[streams[b], times[b] % slots],
             )
-
-
-cdef inline uint64_t mix(uint64_t seed, uint64_t counter) noexcept nogil:
-    """64 random bits for every counter: splitmix64 (Steele, Lea and Flood 2014), `seed` its start."""
-    cdef uint64_t z = seed + (counter + 1) * <uint64_t>0x9E3779B97F4A7C15
-    z = (z ^ (z >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
-    z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
-    return z ^ (z >> 31)
-
-
-cdef inline int64_t locate(
-    int64_t place, const int64_t[::1] head, int64_t slots, int64_t *stream
-) noexcept nogil:
-    """The time of the `place`-th stored frame, counted through the streams from each one's oldest."""
-    cdef int64_t s = 0
-    cdef int64_t size
-    while True:
-        size = head[s] if head[s] < slots else slots
-        if place < size:
-            stream[0] = s
-            return place + oldest_time(head[s], slots)
-        place -= size
-        s += 1
 
 
 def draw(
@@ -149,7 +70,7 @@ def draw(
     cdef int64_t s, t
     cdef uint64_t stored = 0
     cdef uint64_t last = counter + most
-    cdef uint64_t bits, low
+    cdef uint64_t bits
     cdef uint8_t end = end_flags(life_loss_terminal)
     with nogil:
         for s in range(streams):
@@ -157,9 +78,7 @@ def draw(
         while stored and filled < ids.shape[0] and counter < last:
             bits = mix(seed, counter)
             counter += 1
-            # The high word of bits * stored, without 128-bit integers; stored is below 2^32.
-            low = (<uint64_t><uint32_t>bits * stored) >> 32
-            t = locate(<int64_t>(((bits >> 32) * stored + low) >> 32), head, slots, &s)
+            t = locate(<int64_t>scaled(bits, stored), head, slots, &s)
             if steps_ahead(
                 t, head[s], slots, &action[s, 0], &flags[s, 0], &step[s, 0], stack, n, end
             ):
@@ -227,7 +146,7 @@ def transitions(
     cdef int64_t s, t, k, i, slot
     cdef double total, power, r
     cdef uint8_t end = end_flags(life_loss_terminal)
-    cdef uint8_t stop = end & ~<uint8_t>_TRUNCATED
+    cdef uint8_t stop = end & ~<uint8_t>TRUNCATED_FLAG
     with nogil:
         for b in range(ids.shape[0]):
             s = ids[b] % streams

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,11 +70,19 @@ class FrameStore:
         frame_shape: of one frame, `(C, H, W)` or `(D,)`.
         frame_dtype: "uint8" or "float32".
         columns: further values beside each frame, by name; `act` sets them.
-        device: where frames live. Columns stay on the CPU: they are a thousandth of the bytes, and
-            choosing indices needs them there.
+        device: where frames live: "cpu", a CUDA device, or "mmap", a file that the system keeps in
+            memory as far as it fits. Columns stay on the CPU: they are a thousandth of the bytes,
+            and choosing indices needs them there.
+        folder: where the file of "mmap" lies while the store lives; None: with the system's
+            temporary files. It is a working copy and goes with the store; `save` keeps.
+
+    Raises ValueError for sizes that make no store and OSError where "mmap" finds too little disk.
 
     Ids are int64, `time * streams + stream`, and time never restarts, so an id names one frame for
     ever, whether it is still stored or not.
+
+    One thread may write (`append`, `act`, `end_episodes`) while others read through samplers of
+    their own: `claimed` runs ahead of every write, and a reader looks at it after reading.
     """
 
     def __init__(
@@ -83,6 +93,7 @@ class FrameStore:
         frame_dtype: str = "uint8",
         columns: Mapping[str, Column] | None = None,
         device: torch.device | str = "cpu",
+        folder: Path | None = None,
     ) -> None:
         if capacity < 2 * streams or streams < 1:
             raise ValueError(
@@ -96,15 +107,22 @@ class FrameStore:
         self.frame_shape = tuple(frame_shape)
         self.frame_dtype = frame_dtype
         self.columns = dict(columns or {})
-        self.device = torch.device(device)
+        self.placement = str(device)
+        self.device = torch.device("cpu" if self.placement == "mmap" else device)
         self.threads = gather_threads()
+        self.read_only = False
 
         shape = (streams, self.slots)
         self.frame_bytes = math.prod(self.frame_shape) * np.dtype(frame_dtype).itemsize
         if self.device.type == "cpu":
-            # numpy, not torch, allocates: it asks the kernel for huge pages, and random reads of a
-            # gigabyte through 4 kB pages spend as long in address translation as in copying.
-            self._table = np.zeros((streams * self.slots, self.frame_bytes), np.uint8)
+            rows = streams * self.slots
+            if self.placement == "mmap":
+                self._table = _mapped(rows, self.frame_bytes, folder)
+            else:
+                # numpy, not torch, allocates: it asks the kernel for huge pages, and random reads
+                # of a gigabyte through 4 kB pages spend as long in address translation as in
+                # copying.
+                self._table = np.zeros((rows, self.frame_bytes), np.uint8)
             frames = torch.from_numpy(self._table)
         else:
             frames = torch.zeros(
@@ -114,6 +132,7 @@ class FrameStore:
         self.frames = frames.view(getattr(torch, frame_dtype)).view(*shape, *self.frame_shape)
 
         self.head = np.zeros(streams, np.int64)  # time of each stream's next frame
+        self.claimed = np.zeros(streams, np.int64)  # `head`, but moved before the write, not after
         self.action = np.full(shape, -1, np.int32)
         self.reward = np.zeros(shape, np.float32)
         self.flags = np.zeros(shape, np.uint8)
@@ -148,6 +167,7 @@ class FrameStore:
         ValueError for frames of another shape or dtype, and for a row that continues an episode
         that has ended or never began.
         """
+        self._check_writable()
         s = self._all_streams if streams is None else np.asarray(streams)
         frames = step.frames
         if frames.shape != (len(s), *self.frame_shape) or frames.dtype != self.frame_dtype:
@@ -168,6 +188,7 @@ class FrameStore:
         cut = step.first & open_before
         if cut.any():
             self._end(s[cut], last[cut])
+        self.claimed[s] = head + 1
         self.step_in_episode[s, slot] = np.where(step.first, 0, self.step_in_episode[s, last] + 1)
         self.action[s, slot] = -1
         self.reward[s, slot] = step.reward
@@ -195,17 +216,20 @@ class FrameStore:
     ) -> None:
         """Note the actions chosen on the newest frames, and the declared columns' values with them.
 
-        Rows whose newest frame is final are passed over: no action is taken there.
+        A final frame gets no action: none is taken there. Its columns are set like any other's,
+        such as the value of a final observation, from which a truncated episode bootstraps.
         """
+        self._check_writable()
         s = self._all_streams if streams is None else np.asarray(streams)
         slot = (self.head[s] - 1) % self.slots
         acting = (self.flags[s, slot] & windows.FINAL) == 0
         self.action[s[acting], slot[acting]] = np.asarray(actions)[acting]
         for name, values in extra.items():
-            self.extra[name][s[acting], slot[acting]] = np.asarray(values)[acting]
+            self.extra[name][s, slot] = values
 
     def end_episodes(self) -> None:
         """End every open episode as truncated at its newest frame: a reset from outside follows."""
+        self._check_writable()
         slot = (self.head - 1) % self.slots
         is_open = (self.head > 0) & ((self.flags[self._all_streams, slot] & windows.FINAL) == 0)
         self._end(self._all_streams[is_open], slot[is_open])
@@ -213,6 +237,10 @@ class FrameStore:
     def _end(self, streams: NDArray[np.int64], slots: NDArray[np.int64]) -> None:
         self.flags[streams, slots] |= windows.TRUNCATED
         self.action[streams, slots] = -1
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise ValueError("this store was opened read-only, as a data set")
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -318,3 +346,15 @@ class FrameStore:
             raise ValueError("head: negative")
         for name, own in ours.items():
             own[...] = columns[name]
+        self.claimed[:] = self.head
+
+
+def _mapped(rows: int, width: int, folder: Path | None) -> NDArray[np.uint8]:
+    """A table `[rows, width]` of zeros in a file without a name, gone when nobody maps it."""
+    with tempfile.TemporaryFile(dir=folder, prefix="playfield-frames-") as file:
+        # All of it now: a disk that fills up later would kill the process at some write.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, rows * width)
+        else:
+            file.truncate(rows * width)
+        return np.memmap(file, np.uint8, "r+", shape=(rows, width))
