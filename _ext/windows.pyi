@@ -6,6 +6,15 @@ TRUNCATED: int
 LIFE_LOST: int
 FINAL: int
 
+class Columns:
+    def __init__(
+        self,
+        action: NDArray[np.int32],
+        reward: NDArray[np.float32],
+        flags: NDArray[np.uint8],
+        step: NDArray[np.int32],
+    ) -> None: ...
+
 def stack_rows(
     streams: NDArray[np.int64],
     times: NDArray[np.int64],
@@ -13,10 +22,8 @@ def stack_rows(
     rows: NDArray[np.int64],
 ) -> None: ...
 def draw(
+    columns: Columns,
     head: NDArray[np.int64],
-    action: NDArray[np.int32],
-    flags: NDArray[np.uint8],
-    step: NDArray[np.int32],
     stack: int,
     n: int,
     life_loss_terminal: bool,
@@ -26,22 +33,17 @@ def draw(
     ids: NDArray[np.int64],
 ) -> tuple[int, int]: ...
 def valid(
+    columns: Columns,
     head: NDArray[np.int64],
-    action: NDArray[np.int32],
-    flags: NDArray[np.uint8],
-    step: NDArray[np.int32],
     stack: int,
     n: int,
     life_loss_terminal: bool,
     ids: NDArray[np.int64],
 ) -> int: ...
 def transitions(
-    ids: NDArray[np.int64],
+    columns: Columns,
     head: NDArray[np.int64],
-    action: NDArray[np.int32],
-    reward: NDArray[np.float32],
-    flags: NDArray[np.uint8],
-    step: NDArray[np.int32],
+    ids: NDArray[np.int64],
     stack: int,
     n: int,
     gamma: float,
@@ -52,3 +54,9 @@ def transitions(
     rewards_out: NDArray[np.float32],
     discounts_out: NDArray[np.float32],
 ) -> int: ...
+def overwritten(
+    columns: Columns,
+    claimed: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    stack: int,
+) -> list[int]: ...

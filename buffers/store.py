@@ -137,6 +137,10 @@ class FrameStore:
         self.reward = np.zeros(shape, np.float32)
         self.flags = np.zeros(shape, np.uint8)
         self.step_in_episode = np.zeros(shape, np.int32)
+        #: What the kernels read of the columns above.
+        self.kernel_columns = windows.Columns(
+            self.action, self.reward, self.flags, self.step_in_episode
+        )
         self.extra = {
             name: np.zeros((*shape, *column.shape), column.dtype)
             for name, column in self.columns.items()

@@ -67,29 +67,47 @@ class TransitionReader:
             self._batch = self._view(store.as_frames(torch.from_numpy(self._frames), self._rows))
 
     def __call__(self, ids: NDArray[np.int64]) -> Batch:
-        """The transitions that begin at `ids` `[B]`; see `read`."""
-        self.ids[:] = ids
-        return self.read()
-
-    def read(self) -> Batch:
-        """The transitions that begin at `self.ids`.
+        """The transitions that begin at `ids` `[B]`.
 
         Raises IndexError for an id that begins no valid transition: overwritten, final, not yet
         complete, or with a stack that reaches past the oldest stored frame.
         """
+        self.ids[:] = ids
+        batch = self.read()
+        if lost := self.overwritten():
+            raise self._invalid(lost[0])
+        return batch
+
+    def read(self) -> Batch:
+        """The transitions that begin at `self.ids`, drawn by a sampler.
+
+        If another thread writes into the store, some may be overwritten by now, and their contents
+        are undefined: `overwritten` tells, and has to be asked before the batch is used. Raises
+        IndexError for an id that begins no valid transition for any other reason.
+        """
         store, spec = self.store, self.spec
         bad = windows.transitions(
-            self.ids, store.head, store.action, store.reward, store.flags, store.step_in_episode,
+            store.kernel_columns, store.head.copy(), self.ids,
             spec.stack, spec.n_step, spec.gamma, spec.reward_clip, spec.life_loss_terminal,
             self._rows, *self._columns,
         )  # fmt: skip
-        if bad >= 0:
-            raise IndexError(f"id {self.ids[bad]} begins no valid transition")
+        if bad:
+            places = np.flatnonzero(self._columns[0] < 0)
+            for place in set(places.tolist()) - set(self.overwritten()):
+                raise self._invalid(place)
         if self._batch is None:
             return self._view(store.gather(self._rows))
         assert self._frames is not None
         store.gather_into(self._rows, self._frames)
         return self._batch
+
+    def overwritten(self) -> list[int]:
+        """Places in `self.ids` whose frames a writer took while they were read, or before."""
+        store = self.store
+        return windows.overwritten(store.kernel_columns, store.claimed, self.ids, self.spec.stack)
+
+    def _invalid(self, place: int) -> IndexError:
+        return IndexError(f"id {self.ids[place]} begins no valid transition")
 
     def _view(self, frames: torch.Tensor) -> Batch:
         device = self.store.device

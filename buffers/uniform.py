@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,10 @@ from numpy.typing import NDArray
 
 from playfield._ext import windows
 from playfield.buffers.batch import Batch
+from playfield.buffers.generator import CounterGenerator
 from playfield.buffers.store import FrameStore
 from playfield.buffers.transitions import TransitionReader, TransitionSpec
 
-GENERATOR = "splitmix64"
 # Passing over what is not valid is exact and costs next to nothing as long as most frames are; a
 # store with hardly a valid transition in it is searched from end to end instead.
 DRAWS_BEFORE_SEARCH = 16
@@ -24,12 +25,13 @@ class Uniform:
     Stored frames are drawn uniformly and those that begin no valid transition are passed over, so
     that every valid transition has the same probability. The generator is counter based: its whole
     state is the seed and the number of draws so far.
+
+    Another thread may write into the store meanwhile: what it overwrites is drawn again.
     """
 
     def __init__(self, store: FrameStore, spec: TransitionSpec, seed: int) -> None:
         self.store, self.spec = store, spec
-        self._seed = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
-        self._counter = 0
+        self.generator = CounterGenerator(seed)
         self._readers: dict[int, TransitionReader] = {}
 
     def sample(self, batch_size: int) -> Batch:
@@ -42,7 +44,11 @@ class Uniform:
             reader = TransitionReader(self.store, self.spec, batch_size)
             self._readers[batch_size] = reader
         self._fill(reader.ids)
-        return reader.read()
+        batch = reader.read()
+        while lost := reader.overwritten():
+            reader.ids[lost] = self.draw(len(lost))
+            batch = reader.read()
+        return batch
 
     def draw(self, count: int) -> NDArray[np.int64]:
         """Ids `[count]` of transitions drawn uniformly from the valid ones."""
@@ -51,11 +57,11 @@ class Uniform:
         return ids
 
     def _fill(self, ids: NDArray[np.int64]) -> None:
-        store, spec = self.store, self.spec
-        filled, self._counter = windows.draw(
-            store.head, store.action, store.flags, store.step_in_episode,
+        store, spec, generator = self.store, self.spec, self.generator
+        filled, generator.counter = windows.draw(
+            store.kernel_columns, store.head.copy(),
             spec.stack, spec.n_step, spec.life_loss_terminal,
-            self._seed, self._counter, DRAWS_BEFORE_SEARCH * len(ids), ids,
+            generator.seed, generator.counter, DRAWS_BEFORE_SEARCH * len(ids), ids,
         )  # fmt: skip
         if filled == len(ids):
             return
@@ -65,25 +71,22 @@ class Uniform:
                 f"none of the {len(store)} stored frames begins a transition with "
                 f"stack={spec.stack}, n_step={spec.n_step} yet"
             )
-        chosen = np.random.default_rng([self._seed, self._counter])
-        ids[filled:] = chosen.choice(valid, len(ids) - filled)
+        ids[filled:] = valid[generator.integers(len(valid), len(ids) - filled)]
 
     def valid_ids(self) -> NDArray[np.int64]:
         """The ids of all transitions that could be drawn now, stream by stream, oldest first."""
         store, spec = self.store, self.spec
-        ids = np.empty(len(store), np.int64)
+        ids = np.empty(store.capacity, np.int64)
         found = windows.valid(
-            store.head, store.action, store.flags, store.step_in_episode,
+            store.kernel_columns, store.head.copy(),
             spec.stack, spec.n_step, spec.life_loss_terminal, ids,
         )  # fmt: skip
         return ids[:found]
 
     def state_dict(self) -> dict[str, Any]:
         """The generator's state; the store saves itself."""
-        return {"generator": GENERATOR, "seed": self._seed, "counter": self._counter}
+        return self.generator.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the same draws. Raises ValueError for another generator's state."""
-        if state.get("generator") != GENERATOR:
-            raise ValueError(f"generator: {state.get('generator')!r}, expected {GENERATOR!r}")
-        self._seed, self._counter = state["seed"], state["counter"]
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the same draws. Raises ValueError, naming the field, for another's state."""
+        self.generator.load_state_dict(state)

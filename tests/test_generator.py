@@ -44,10 +44,14 @@ def test_torch_has_the_same_bits(seed):
 
 def test_the_kernels_have_the_same_numbers():
     # Thirty frames of one stream, all but the last of them valid: one number decides each draw.
-    head, step = np.array([30]), np.arange(30, dtype=np.int32)[None]
-    action, flags = np.zeros((1, 30), np.int32), np.zeros((1, 30), np.uint8)
+    columns = windows.Columns(
+        np.zeros((1, 30), np.int32),
+        np.zeros((1, 30), np.float32),
+        np.zeros((1, 30), np.uint8),
+        np.arange(30, dtype=np.int32)[None],
+    )
     ids = np.empty(20, np.int64)
-    _, used = windows.draw(head, action, flags, step, 1, 1, False, 99, 4, 1000, ids)
+    _, used = windows.draw(columns, np.array([30]), 1, 1, False, 99, 4, 1000, ids)
     expected = scaled(random_bits(99, 4, used - 4), 30)
     assert ids.tolist() == expected[expected < 29].tolist()
 
