@@ -153,9 +153,20 @@ class GradientStep:
         """Continue from `state`; raises `ValueError` naming what does not fit this optimiser."""
         self._check_shapes(state["optimizer"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self._lay_out_moments()
         self.taken = state["taken"]
         self.skipped.fill_(state["skipped"])
         self.skipped_in_a_row.fill_(state["skipped_in_a_row"])
+
+    def _lay_out_moments(self) -> None:
+        # A fused kernel walks parameter and moments through memory side by side and never looks at
+        # strides: moments read from a file, row by row, would meet the wrong elements of a
+        # channels-last weight.
+        for parameter, moments in self.optimizer.state.items():
+            for key, value in moments.items():
+                if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                    laid_out = torch.empty_like(parameter, dtype=value.dtype, device=value.device)
+                    moments[key] = laid_out.copy_(value)
 
     def _check_shapes(self, saved: State) -> None:
         # torch checks only the number of parameters; a moment of the wrong shape would fail much
