@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from playfield.training.atomic import write_atomically
+from playfield.atomic import write_atomically
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 needs_sb3 = pytest.mark.skipif(

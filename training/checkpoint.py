@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 
 from playfield.buffers.persistence import load_store, save_store
 from playfield.errors import DamagedFileError
-from playfield.training.atomic import sync_folder, sync_tree
+from playfield.atomic import sync_folder, sync_tree
 from playfield.training.state_codec import decode_state, encode_state
 from playfield.training.trainer import State
 

@@ -22,7 +22,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from playfield.training.atomic import write_atomically
+from playfield.atomic import write_atomically
 from playfield.training.metrics import Point
 
 

@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from playfield.errors import DamagedFileError, UserError
-from playfield.training.atomic import write_atomically
+from playfield.atomic import write_atomically
 from playfield.training.machine import git_commit, hardware, versions
 from playfield.training.places import runs_root
 
@@ -33,6 +35,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "training": (dict,),  # TrainingConfig
     "seed": (int,),
     "device": (str,),
+    "threads": (int,),  # that torch computes with; sums may differ by them in the last bit
     "versions": (dict,),
     "hardware": (dict,),
     "git": (dict, type(None)),
@@ -40,7 +43,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "progress": (int,),  # steps at the newest checkpoint or at the end
     "minutes": (int, float),
 }
-OPTIONAL = frozenset({"status", "progress", "minutes"})
+OPTIONAL = frozenset({"threads", "status", "progress", "minutes"})
 
 
 def new_manifest(
@@ -68,6 +71,7 @@ def new_manifest(
         "training": dict(training),
         "seed": seed,
         "device": device,
+        "threads": torch.get_num_threads(),
         "versions": versions(),
         "hardware": hardware(),
         "git": git_commit(),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
+
+_BESIDE = re.compile(r"\..+\.\d+\.tmp")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -11,17 +15,39 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     Written beside, fsynced, renamed. Raises `OSError`, and then `path` is unchanged.
     """
+    write_whole(path, [data])
+    sync_folder(path.parent)
+
+
+def write_whole(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    """`write_atomically` for one of many files: `sync_folder` makes their names last, once."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(beside, "wb") as file:
-            file.write(data)
+            for chunk in chunks:
+                file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed writers left in `folder`; nobody else may be writing there now."""
+    for path in folder.iterdir():
+        if _BESIDE.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and its parents where they are missing, so that they survive a crash."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def sync_tree(folder: Path) -> None:
