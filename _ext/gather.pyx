@@ -23,12 +23,23 @@ from libc.string cimport memcpy, memset
 cdef extern from *:
     """
     #if defined(__GNUC__) || defined(__clang__)
-    #define PLAYFIELD_PREFETCH(address) __builtin_prefetch((address), 0, 2)
+    #define PLAYFIELD_WILL_READ(address) __builtin_prefetch((address), 0, 2)
+    #define PLAYFIELD_WILL_WRITE(address) __builtin_prefetch((address), 1, 2)
     #else
-    #define PLAYFIELD_PREFETCH(address) ((void)(address))
+    #define PLAYFIELD_WILL_READ(address) ((void)(address))
+    #define PLAYFIELD_WILL_WRITE(address) ((void)(address))
     #endif
+    #if defined(__i386__) || defined(__x86_64__)
+    #define PLAYFIELD_PAUSE() __builtin_ia32_pause()
+    #else
+    #define PLAYFIELD_PAUSE() ((void)0)
+    #endif
+    #define PLAYFIELD_LOOK(flag) (*(const volatile int *)&(flag))
     """
-    void PLAYFIELD_PREFETCH(const void *address) noexcept nogil
+    void PLAYFIELD_WILL_READ(const void *address) noexcept nogil
+    void PLAYFIELD_WILL_WRITE(const void *address) noexcept nogil
+    void PLAYFIELD_PAUSE() noexcept nogil
+    int PLAYFIELD_LOOK(int flag) noexcept nogil
 
 cdef extern from "pythread.h" nogil:
     unsigned long PyThread_start_new_thread(void (*function)(void *) noexcept nogil, void *argument)
@@ -38,10 +49,12 @@ DEF MAX_WORKERS = 15
 DEF BYTES_WORTH_A_THREAD = 200_000
 # Rows are claimed in blocks of about this many bytes: some microseconds of copying.
 DEF BLOCK_BYTES = 100_000
-DEF ROWS_AHEAD = 2
+DEF CHUNK = 128
 DEF CACHE_LINE = 64
 # How often to look for the last block's end before going to sleep over it.
 DEF SPINS = 4000
+# How often a worker that was called early looks for its job: a fraction of a millisecond.
+DEF EARLY_SPINS = 4000
 
 # What is copied now. `lock` guards all of it; rows are claimed block by block, so a worker that
 # wakes late finds less to do, or nothing, and delays nobody.
@@ -56,11 +69,12 @@ cdef struct Job:
     Py_ssize_t block
     Py_ssize_t next_row
     int active  # workers inside
-    bint is_open  # workers may join
+    int is_open  # workers may join
     bint awaited  # the caller waits for those inside
 
 cdef Job job
-cdef PyThread_type_lock wake[MAX_WORKERS]
+cdef PyThread_type_lock wake_up[MAX_WORKERS]
+cdef bint awake[MAX_WORKERS]  # guarded by job.lock: one release of `wake_up` per sleep
 cdef PyThread_type_lock callers = PyThread_allocate_lock()  # one caller has the workers at a time
 cdef int started = 0
 job.lock = PyThread_allocate_lock()
@@ -68,15 +82,23 @@ job.all_done = PyThread_allocate_lock()
 PyThread_acquire_lock(job.all_done, WAIT_LOCK)
 
 
-cdef void prefetch(const uint8_t *bytes, Py_ssize_t count) noexcept nogil:
-    """Ask for a row before its turn.
+cdef inline void copy_row(
+    uint8_t *to, const uint8_t *source, Py_ssize_t width, const uint8_t *next_source
+) noexcept nogil:
+    """Copy a row, and ask for the memory of the next one on the way.
 
     The processor's own prefetching starts anew at every page; at random rows that wait is a third
-    of a small batch's time.
+    of a small batch's time. Asked for chunk by chunk, the next row does not crowd out this one.
     """
-    cdef Py_ssize_t i
-    for i in range(0, count, CACHE_LINE):
-        PLAYFIELD_PREFETCH(bytes + i)
+    cdef Py_ssize_t begin = 0
+    while begin + CHUNK <= width:
+        PLAYFIELD_WILL_READ(next_source + begin)
+        PLAYFIELD_WILL_READ(next_source + begin + CACHE_LINE)
+        PLAYFIELD_WILL_WRITE(to + width + begin)
+        PLAYFIELD_WILL_WRITE(to + width + begin + CACHE_LINE)
+        memcpy(to + begin, source + begin, CHUNK)
+        begin += CHUNK
+    memcpy(to + begin, source + begin, width - begin)
 
 
 cdef void copy_rows(
@@ -88,13 +110,14 @@ cdef void copy_rows(
     Py_ssize_t end,
 ) noexcept nogil:
     cdef Py_ssize_t i
+    cdef int64_t ahead
     for i in range(begin, end):
-        if i + ROWS_AHEAD < end and rows[i + ROWS_AHEAD] >= 0:
-            prefetch(table + rows[i + ROWS_AHEAD] * width, width)
         if rows[i] < 0:
             memset(out + i * width, 0, width)
-        else:
-            memcpy(out + i * width, table + rows[i] * width, width)
+            continue
+        # Asking for memory beyond the end of `out` does no harm: prefetching never faults.
+        ahead = rows[i + 1] if i + 1 < end and rows[i + 1] >= 0 else rows[i]
+        copy_row(out + i * width, table + rows[i] * width, width, table + ahead * width)
 
 
 cdef void copy_blocks() noexcept nogil:
@@ -111,23 +134,40 @@ cdef void copy_blocks() noexcept nogil:
         copy_rows(job.table, job.rows, job.out, job.width, begin, end)
 
 
-cdef void serve(void *wake_up) noexcept nogil:
+cdef void serve(void *number) noexcept nogil:
+    cdef int w = <int><Py_ssize_t>number
+    cdef int spin
     cdef bint joined
     while True:
-        PyThread_acquire_lock(<PyThread_type_lock>wake_up, WAIT_LOCK)
+        PyThread_acquire_lock(wake_up[w], WAIT_LOCK)
+        for spin in range(EARLY_SPINS):
+            if PLAYFIELD_LOOK(job.is_open):
+                break
+            PLAYFIELD_PAUSE()
         PyThread_acquire_lock(job.lock, WAIT_LOCK)
         joined = job.is_open
         job.active += joined
+        awake[w] = joined
         PyThread_release_lock(job.lock)
         if not joined:
             continue
         copy_blocks()
         PyThread_acquire_lock(job.lock, WAIT_LOCK)
+        awake[w] = False
         job.active -= 1
         if job.active == 0 and job.awaited:
             job.awaited = False
             PyThread_release_lock(job.all_done)
         PyThread_release_lock(job.lock)
+
+
+cdef void wake_workers(int count) noexcept nogil:
+    """Wake those of the first `count` workers that sleep. Needs `job.lock`."""
+    cdef int w
+    for w in range(count):
+        if not awake[w]:
+            awake[w] = True
+            PyThread_release_lock(wake_up[w])
 
 
 cdef void finish_job() noexcept nogil:
@@ -151,12 +191,13 @@ cdef int start_workers(int wanted) except -1:
     """Start threads until `wanted` serve; fewer if the system refuses. Needs `callers`."""
     global started
     while started < wanted:
-        if wake[started] == NULL:
-            wake[started] = PyThread_allocate_lock()
-            if wake[started] == NULL:
+        if wake_up[started] == NULL:
+            wake_up[started] = PyThread_allocate_lock()
+            if wake_up[started] == NULL:
                 raise MemoryError("no lock for a gather thread")
-            PyThread_acquire_lock(wake[started], WAIT_LOCK)
-        if PyThread_start_new_thread(serve, wake[started]) == <unsigned long>-1:
+            PyThread_acquire_lock(wake_up[started], WAIT_LOCK)
+            awake[started] = False
+        if PyThread_start_new_thread(serve, <void *><Py_ssize_t>started) == <unsigned long>-1:
             break
         started += 1
     return min(wanted, started)
@@ -167,7 +208,7 @@ def _forget_workers():
     global started, callers
     cdef int w
     for w in range(started):
-        wake[w] = NULL  # a lock that another thread may have held while the process split
+        wake_up[w] = NULL  # a lock that another thread may have held while the process split
     started = 0
     callers = PyThread_allocate_lock()
     job.lock = PyThread_allocate_lock()
@@ -178,6 +219,28 @@ def _forget_workers():
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_workers)
+
+
+cdef int workers_for(Py_ssize_t bytes_to_copy, int threads) noexcept nogil:
+    return <int>min(threads - 1, MAX_WORKERS, bytes_to_copy // BYTES_WORTH_A_THREAD)
+
+
+def expect(Py_ssize_t bytes_to_copy, int threads):
+    """Wake the threads that a gather of so many bytes will want, if it comes within moments.
+
+    Waking a thread takes as long as a small batch's copy; a caller that has something to do first,
+    such as choosing the rows, saves that. Without a gather after it the threads go back to sleep.
+    """
+    cdef int workers = workers_for(bytes_to_copy, threads)
+    if workers <= 0 or not PyThread_acquire_lock(callers, NOWAIT_LOCK):
+        return
+    try:
+        workers = start_workers(workers)
+        PyThread_acquire_lock(job.lock, WAIT_LOCK)
+        wake_workers(workers)
+        PyThread_release_lock(job.lock)
+    finally:
+        PyThread_release_lock(callers)
 
 
 def gather_rows(
@@ -197,7 +260,6 @@ def gather_rows(
     cdef Py_ssize_t i
     cdef Py_ssize_t bytes_to_copy = count * width
     cdef int workers = 0
-    cdef int w
     if out.shape[0] != count or out.shape[1] != width:
         raise ValueError(
             f"out is [{out.shape[0]}, {out.shape[1]}], expected [{count}, {width}]"
@@ -207,7 +269,7 @@ def gather_rows(
             raise IndexError(f"row {rows[i]} of a table of {table.shape[0]}")
     if bytes_to_copy == 0:
         return
-    workers = <int>min(threads - 1, MAX_WORKERS, bytes_to_copy // BYTES_WORTH_A_THREAD)
+    workers = workers_for(bytes_to_copy, threads)
     if workers <= 0 or not PyThread_acquire_lock(callers, NOWAIT_LOCK):
         with nogil:
             copy_rows(&table[0, 0], &rows[0], &out[0, 0], width, 0, count)
@@ -220,9 +282,8 @@ def gather_rows(
             job.width, job.count, job.next_row = width, count, 0
             job.block = max(1, BLOCK_BYTES // width)
             job.is_open = True
+            wake_workers(workers)
             PyThread_release_lock(job.lock)
-            for w in range(workers):
-                PyThread_release_lock(wake[w])
             copy_blocks()
             finish_job()
     finally:

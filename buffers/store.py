@@ -8,14 +8,17 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from playfield._ext import arrivals, windows
 from playfield._ext import gather as gather_kernel
-from playfield._ext import windows
+
+if TYPE_CHECKING:
+    from playfield.buffers.pages import Page
 
 FORMAT = 1
 FRAME_DTYPES = ("uint8", "float32")
@@ -75,6 +78,8 @@ class FrameStore:
             and choosing indices needs them there.
         folder: where the file of "mmap" lies while the store lives; None: with the system's
             temporary files. It is a working copy and goes with the store; `save` keeps.
+        num_actions: actions are `0 .. num_actions - 1`; a store saved with another number is not
+            taken over. None: any.
 
     Raises ValueError for sizes that make no store and OSError where "mmap" finds too little disk.
 
@@ -94,6 +99,7 @@ class FrameStore:
         columns: Mapping[str, Column] | None = None,
         device: torch.device | str = "cpu",
         folder: Path | None = None,
+        num_actions: int | None = None,
     ) -> None:
         if capacity < 2 * streams or streams < 1:
             raise ValueError(
@@ -107,10 +113,14 @@ class FrameStore:
         self.frame_shape = tuple(frame_shape)
         self.frame_dtype = frame_dtype
         self.columns = dict(columns or {})
+        self.num_actions = num_actions
         self.placement = str(device)
         self.device = torch.device("cpu" if self.placement == "mmap" else device)
         self.threads = gather_threads()
         self.read_only = False
+        #: Which pages of this very history lie on the disk already, by folder: `save` writes the
+        #: others. Kept by `buffers.persistence`.
+        self.saved_pages: dict[Path, tuple[Page, ...]] = {}
 
         shape = (streams, self.slots)
         self.frame_bytes = math.prod(self.frame_shape) * np.dtype(frame_dtype).itemsize
@@ -172,45 +182,35 @@ class FrameStore:
         that has ended or never began.
         """
         self._check_writable()
-        s = self._all_streams if streams is None else np.asarray(streams)
+        s = self._all_streams if streams is None else np.asarray(streams, np.int64)
         frames = step.frames
         if frames.shape != (len(s), *self.frame_shape) or frames.dtype != self.frame_dtype:
             raise ValueError(
                 f"frames are {frames.dtype} {list(frames.shape)}, expected {self.frame_dtype} "
                 f"{[len(s), *self.frame_shape]}"
             )
-        head = self.head[s]
-        slot, last = head % self.slots, (head - 1) % self.slots
-        open_before = (head > 0) & ((self.flags[s, last] & windows.FINAL) == 0)
-        orphans = ~(step.first | open_before)
-        if orphans.any():
+        rows = np.empty(len(s), np.int64)
+        orphan = arrivals.arrive(
+            s, self.head, self.claimed,
+            self.action, self.reward, self.flags, self.step_in_episode,
+            np.ascontiguousarray(step.reward, np.float32),
+            _bytes(step.terminated), _bytes(step.truncated), _bytes(step.life_lost),
+            _bytes(step.first), rows,
+        )  # fmt: skip
+        if orphan >= 0:
             raise ValueError(
-                f"stream {s[orphans.argmax()]} got a frame that continues no episode: the one "
-                "before it was final, or there is none; an episode's first frame needs first=True"
+                f"stream {s[orphan]} got a frame that continues no episode: the one before it was "
+                "final, or there is none; an episode's first frame needs first=True"
             )
-        # An episode that is cut by a new first frame (a reset in the middle) ends as truncated.
-        cut = step.first & open_before
-        if cut.any():
-            self._end(s[cut], last[cut])
-        self.claimed[s] = head + 1
-        self.step_in_episode[s, slot] = np.where(step.first, 0, self.step_in_episode[s, last] + 1)
-        self.action[s, slot] = -1
-        self.reward[s, slot] = step.reward
-        self.flags[s, slot] = (
-            step.terminated * np.uint8(windows.TERMINATED)
-            | step.truncated * np.uint8(windows.TRUNCATED)
-            | step.life_lost * np.uint8(windows.LIFE_LOST)
-        )
         for column in self.extra.values():
-            column[s, slot] = 0
-        rows = s * self.slots + slot
+            column.reshape(self.capacity, -1)[rows] = 0
         flat = np.ascontiguousarray(frames).reshape(len(s), -1).view(np.uint8)
         if self.device.type == "cpu":
-            self._table[rows] = flat
+            arrivals.place(self._table, rows, flat)
         else:
             index = torch.from_numpy(rows).to(self.device)
             self.frame_table.index_copy_(0, index, torch.from_numpy(flat).to(self.device))
-        self.head[s] = head + 1
+        self.head[s] += 1
 
     def act(
         self,
@@ -224,23 +224,22 @@ class FrameStore:
         such as the value of a final observation, from which a truncated episode bootstraps.
         """
         self._check_writable()
-        s = self._all_streams if streams is None else np.asarray(streams)
-        slot = (self.head[s] - 1) % self.slots
-        acting = (self.flags[s, slot] & windows.FINAL) == 0
-        self.action[s[acting], slot[acting]] = np.asarray(actions)[acting]
+        if self.num_actions is not None and not 0 <= np.min(actions) <= np.max(actions) < (
+            self.num_actions
+        ):
+            raise ValueError(f"actions are {actions}, expected 0 to {self.num_actions - 1}")
+        s = self._all_streams if streams is None else np.asarray(streams, np.int64)
+        arrivals.act(s, self.head, self.flags, np.ascontiguousarray(actions, np.int64), self.action)
         for name, values in extra.items():
-            self.extra[name][s, slot] = values
+            self.extra[name][s, (self.head[s] - 1) % self.slots] = values
 
     def end_episodes(self) -> None:
         """End every open episode as truncated at its newest frame: a reset from outside follows."""
         self._check_writable()
         slot = (self.head - 1) % self.slots
         is_open = (self.head > 0) & ((self.flags[self._all_streams, slot] & windows.FINAL) == 0)
-        self._end(self._all_streams[is_open], slot[is_open])
-
-    def _end(self, streams: NDArray[np.int64], slots: NDArray[np.int64]) -> None:
-        self.flags[streams, slots] |= windows.TRUNCATED
-        self.action[streams, slots] = -1
+        self.flags[self._all_streams[is_open], slot[is_open]] |= windows.TRUNCATED
+        self.action[self._all_streams[is_open], slot[is_open]] = -1
 
     def _check_writable(self) -> None:
         if self.read_only:
@@ -276,6 +275,11 @@ class FrameStore:
         """`gather` on the CPU into memory that is there: `out` `[B*W, frame_bytes]`."""
         gather_kernel.gather_rows(self._table, rows.reshape(-1), out, self.threads)
 
+    def expect_gather(self, rows: int) -> None:
+        """Say that so many rows will be gathered in a moment; its threads wake up meanwhile."""
+        if self.device.type == "cpu":
+            gather_kernel.expect(rows * self.frame_bytes, self.threads)
+
     def as_frames(self, flat: torch.Tensor, rows: NDArray[np.int64]) -> torch.Tensor:
         """A view of gathered bytes `[B*W, frame_bytes]` as frames `[B, W*C, H, W']`."""
         count, width = rows.shape
@@ -283,6 +287,37 @@ class FrameStore:
         return flat.view(self.frames.dtype).view(count, width * channels, *rest)
 
     # --- state -----------------------------------------------------------------------------------
+
+    def save(self, path: Path | str, codec: str = "zlib") -> None:
+        """Save everything in the folder `path`; saving there again writes only what is new.
+
+        `codec` is "zlib", "raw", or "zstd" or "lz4" where these are installed. The save is there
+        whole or not at all: what was saved before stays until it is. Nobody may write to the store
+        meanwhile. Raises OSError (a full disk), UserError for a codec that is not there, and
+        RuntimeError where the store was written to.
+        """
+        from playfield.buffers.persistence import save_store
+
+        save_store(self, Path(path), codec=codec)
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        device: torch.device | str = "cpu",
+        *,
+        folder: Path | None = None,
+        read_only: bool = False,
+    ) -> FrameStore:
+        """The store saved in the folder `path`; `device` and `folder` as for a new one.
+
+        `read_only=True` opens it as a data set, and writing to it raises ValueError; "mmap" opens
+        one that is larger than memory. Raises DamagedFileError, naming file and field, for whatever
+        is missing or altered, and UserError where the store does not fit in memory.
+        """
+        from playfield.buffers.persistence import open_store
+
+        return open_store(Path(path), device=device, working_folder=folder, read_only=read_only)
 
     def layout(self) -> dict[str, Any]:
         """What another store must have in common with this one to take over its contents."""
@@ -293,8 +328,10 @@ class FrameStore:
             "frame_shape": list(self.frame_shape),
             "frame_dtype": self.frame_dtype,
             "columns": {
-                name: [list(column.shape), column.dtype] for name, column in self.columns.items()
+                name: [list(column.shape), np.dtype(column.dtype).name]
+                for name, column in self.columns.items()
             },
+            "num_actions": self.num_actions,
         }
 
     def column_state(self) -> dict[str, NDArray[Any]]:
@@ -351,6 +388,11 @@ class FrameStore:
         for name, own in ours.items():
             own[...] = columns[name]
         self.claimed[:] = self.head
+        self.saved_pages.clear()  # they hold another history
+
+
+def _bytes(flags: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(flags, np.bool_).view(np.uint8)
 
 
 def _mapped(rows: int, width: int, folder: Path | None) -> NDArray[np.uint8]:

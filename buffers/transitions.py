@@ -66,6 +66,10 @@ class TransitionReader:
             # All of its tensors are views of memory that stays, so one batch serves every call.
             self._batch = self._view(store.as_frames(torch.from_numpy(self._frames), self._rows))
 
+    def expect(self) -> None:
+        """Say that `read` comes in a moment: call it before choosing `self.ids`."""
+        self.store.expect_gather(self._rows.size)
+
     def __call__(self, ids: NDArray[np.int64]) -> Batch:
         """The transitions that begin at `ids` `[B]`.
 

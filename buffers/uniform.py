@@ -43,6 +43,7 @@ class Uniform:
         if reader is None:
             reader = TransitionReader(self.store, self.spec, batch_size)
             self._readers[batch_size] = reader
+        reader.expect()
         self._fill(reader.ids)
         batch = reader.read()
         while lost := reader.overwritten():

@@ -235,6 +235,30 @@ def test_frames_of_another_shape_or_dtype_are_refused():
         store.append(arrival(np.zeros((1, 1, 4, 4)), first=[True]))
 
 
+def test_arrivals_of_another_length_and_streams_that_are_not_there_are_refused():
+    store = FrameStore(20, 2, (1,), "float32")
+    frames = np.ones((2, 1), np.float32)
+    with pytest.raises(ValueError, match="reward has 3 rows, expected 2"):
+        store.append(arrival(frames, first=[True, True], reward=np.zeros(3, np.float32)))
+    with pytest.raises(ValueError, match="first has 1 rows, expected 2"):
+        store.append(arrival(frames, first=[True]))
+    with pytest.raises(ValueError, match="no stream 2"):
+        store.append(arrival(frames, first=[True, True]), np.array([0, 2]))
+    assert len(store) == 0
+    store.append(arrival(frames, first=[True, True]))
+    with pytest.raises(ValueError, match="actions has 3 rows, expected 2"):
+        store.act(np.zeros(3, int))
+
+
+def test_a_final_frame_keeps_its_columns_but_gets_no_action():
+    store = FrameStore(20, 1, (1,), "float32", {"value": Column()})
+    for t in range(2):
+        store.append(arrival(np.ones((1, 1), np.float32), first=[t == 0], truncated=[t == 1]))
+        store.act(np.array([3]), value=np.array([t + 0.5]))
+    assert store.action[0, :2].tolist() == [3, -1]
+    assert store.extra["value"][0, :2].tolist() == [0.5, 1.5]
+
+
 def test_an_overwritten_id_is_refused():
     store = filled_store()
     with pytest.raises(IndexError, match="id 0 begins no valid transition"):
