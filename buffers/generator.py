@@ -19,10 +19,14 @@ _MASK = (1 << 64) - 1
 
 
 class CounterGenerator:
-    """One stream of random numbers; kernels take `seed` and `counter` and report what they used."""
+    """One stream of random numbers; kernels take `seed` and `counter` and report what they used.
 
-    def __init__(self, seed: int) -> None:
-        self.seed = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
+    Streams of one seed with different `stream` are unrelated.
+    """
+
+    def __init__(self, seed: int, stream: int = 0) -> None:
+        sequence = np.random.SeedSequence(seed, spawn_key=(stream,))
+        self.seed = int(sequence.generate_state(1, np.uint64)[0])
         self.counter = 0
 
     def take(self, count: int) -> int:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from playfield._ext import windows
+from playfield.buffers.augmentation import Augmenter
 from playfield.buffers.batch import Batch
 from playfield.buffers.store import FrameStore
 
@@ -42,16 +43,23 @@ class TransitionReader:
     """Assembles batches of one size into memory of its own, which the next call uses again.
 
     Fresh memory for every batch would cost more than the copy into it: the system has to clear
-    each page first. `Batch.clone` keeps what has to stay.
+    each page first. `Batch.clone` keeps what has to stay. With an `augmenter`, every observation is
+    a random view, `obs` and `next_obs` of a transition each one of their own.
     """
 
-    def __init__(self, store: FrameStore, spec: TransitionSpec, batch_size: int) -> None:
+    def __init__(
+        self,
+        store: FrameStore,
+        spec: TransitionSpec,
+        batch_size: int,
+        augmenter: Augmenter | None = None,
+    ) -> None:
         if spec.stack + spec.n_step > store.slots:
             raise ValueError(
                 f"stack={spec.stack} and n_step={spec.n_step} do not fit in a ring of "
                 f"{store.slots} frames per stream"
             )
-        self.store, self.spec = store, spec
+        self.store, self.spec, self.augmenter = store, spec, augmenter
         self.ids = np.zeros(batch_size, np.int64)  # of the next batch: write them, then `read`
         self._rows = np.empty((batch_size, spec.frames_read), np.int64)
         self._action = torch.empty(batch_size, dtype=torch.int64)
@@ -59,16 +67,25 @@ class TransitionReader:
         self._discount = torch.empty(batch_size, dtype=torch.float32)
         self._columns = (self._action.numpy(), self._reward.numpy(), self._discount.numpy())
         self._weight = torch.ones(batch_size, device=store.device)
+        self._views: tuple[torch.Tensor, torch.Tensor] | None = None  # augmented observations
         self._frames: NDArray[np.uint8] | None = None
         self._batch: Batch | None = None
-        if store.device.type == "cpu":
+        if augmenter is not None:
+            shape = (batch_size, spec.stack)
+            self._views = (
+                augmenter.empty(shape, store.device),
+                augmenter.empty(shape, store.device),
+            )
+        elif store.device.type == "cpu":
             self._frames = np.empty((self._rows.size, store.frame_bytes), np.uint8)
             # All of its tensors are views of memory that stays, so one batch serves every call.
-            self._batch = self._view(store.as_frames(torch.from_numpy(self._frames), self._rows))
+            frames = store.as_frames(torch.from_numpy(self._frames), self._rows)
+            self._batch = self._assemble(*self._split(frames))
 
     def expect(self) -> None:
         """Say that `read` comes in a moment: call it before choosing `self.ids`."""
-        self.store.expect_gather(self._rows.size)
+        if self._frames is not None:
+            self.store.expect_gather(self._rows.size)
 
     def __call__(self, ids: NDArray[np.int64]) -> Batch:
         """The transitions that begin at `ids` `[B]`.
@@ -99,11 +116,15 @@ class TransitionReader:
             places = np.flatnonzero(self._columns[0] < 0)
             for place in set(places.tolist()) - set(self.overwritten()):
                 raise self._invalid(place)
-        if self._batch is None:
-            return self._view(store.gather(self._rows))
-        assert self._frames is not None
-        store.gather_into(self._rows, self._frames)
-        return self._batch
+        if self._frames is not None and self._batch is not None:
+            store.gather_into(self._rows, self._frames)
+            return self._batch
+        if self._views is None or self.augmenter is None:
+            return self._assemble(*self._split(store.gather(self._rows)))
+        obs, next_obs = self._views
+        self.augmenter.gather(store, self._rows[:, : spec.stack], obs)
+        self.augmenter.gather(store, self._rows[:, -spec.stack :], next_obs)
+        return self._assemble(obs, next_obs)
 
     def overwritten(self) -> list[int]:
         """Places in `self.ids` whose frames a writer took while they were read, or before."""
@@ -113,15 +134,18 @@ class TransitionReader:
     def _invalid(self, place: int) -> IndexError:
         return IndexError(f"id {self.ids[place]} begins no valid transition")
 
-    def _view(self, frames: torch.Tensor) -> Batch:
-        device = self.store.device
+    def _split(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         planes = self.spec.stack * self.store.frame_shape[0]
+        return frames[:, :planes], frames[:, -planes:]
+
+    def _assemble(self, obs: torch.Tensor, next_obs: torch.Tensor) -> Batch:
+        device = self.store.device
         return Batch(
-            obs=frames[:, :planes],
+            obs=obs,
             action=self._action.to(device),
             reward=self._reward.to(device),
             discount=self._discount.to(device),
-            next_obs=frames[:, -planes:],
+            next_obs=next_obs,
             weight=self._weight,
             index=torch.from_numpy(self.ids),
         )

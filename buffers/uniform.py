@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from playfield._ext import windows
+from playfield.buffers.augmentation import Augmentation, augmenter_for
 from playfield.buffers.batch import Batch
 from playfield.buffers.generator import CounterGenerator
 from playfield.buffers.store import FrameStore
@@ -26,11 +27,19 @@ class Uniform:
     that every valid transition has the same probability. The generator is counter based: its whole
     state is the seed and the number of draws so far.
 
-    Another thread may write into the store meanwhile: what it overwrites is drawn again.
+    Another thread may write into the store meanwhile: what it overwrites is drawn again. With an
+    `augmentation` every observation is a random view of what is stored.
     """
 
-    def __init__(self, store: FrameStore, spec: TransitionSpec, seed: int) -> None:
+    def __init__(
+        self,
+        store: FrameStore,
+        spec: TransitionSpec,
+        seed: int,
+        augmentation: Augmentation | None = None,
+    ) -> None:
         self.store, self.spec = store, spec
+        self.augmenter = augmenter_for(store, augmentation, seed)
         self.generator = CounterGenerator(seed)
         self._readers: dict[int, TransitionReader] = {}
 
@@ -41,7 +50,7 @@ class Uniform:
         """
         reader = self._readers.get(batch_size)
         if reader is None:
-            reader = TransitionReader(self.store, self.spec, batch_size)
+            reader = TransitionReader(self.store, self.spec, batch_size, self.augmenter)
             self._readers[batch_size] = reader
         reader.expect()
         self._fill(reader.ids)
@@ -85,9 +94,14 @@ class Uniform:
         return ids[:found]
 
     def state_dict(self) -> dict[str, Any]:
-        """The generator's state; the store saves itself."""
-        return self.generator.state_dict()
+        """The generators' states; the store saves itself."""
+        state = self.generator.state_dict()
+        if self.augmenter is not None:
+            state["augmenter"] = self.augmenter.state_dict()
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with the same draws. Raises ValueError, naming the field, for another's state."""
         self.generator.load_state_dict(state)
+        if self.augmenter is not None:
+            self.augmenter.load_state_dict(state.get("augmenter", {}))

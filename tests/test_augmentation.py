@@ -109,7 +109,7 @@ def test_shift_then_crop_then_flip_is_what_one_view_shows():
     rows = np.arange(40).reshape(40, 1)
     shown = augmenter.gather(store, rows).numpy()
     # Numbers 0 to 4 of each sample, as documented: shift y, shift x, crop y, crop x, flip.
-    numbers = CounterGenerator(4).uniforms(5 * 40).reshape(40, 5)
+    numbers = CounterGenerator(4, stream=1).uniforms(5 * 40).reshape(40, 5)
     for row, (shift_y, shift_x, crop_y, crop_x, flip) in enumerate(numbers):
         frame = store.frames[0, row].numpy()
         padded = np.pad(frame, ((0, 0), (3, 3), (3, 3)), mode="edge")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from store_oracle import Moment, OracleStore
 
+from playfield.buffers.augmentation import Augmentation, Augmenter, augment_frames
 from playfield.buffers.store import Column, FrameStore
 from playfield.buffers.transitions import TransitionReader, TransitionSpec
 from playfield.buffers.uniform import Uniform
@@ -331,3 +332,25 @@ def test_the_gpu_holds_the_same_batches_bit_for_bit(n):
     ours, theirs = Uniform(host, spec, seed=8).sample(64), Uniform(device, spec, seed=8).sample(64)
     for name in ("obs", "action", "reward", "discount", "next_obs", "weight", "index"):
         assert torch.equal(getattr(ours, name), getattr(theirs, name).cpu()), name
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_augmented_transitions_are_views_of_the_plain_ones_each_with_its_own_choice(n):
+    store, spec = filled_store(), TransitionSpec(stack=3, n_step=n)
+    plain = Uniform(store, spec, seed=8).sample(64).clone()
+    augmentation = Augmentation(shift=1, flip=True)
+    batch = Uniform(store, spec, seed=8, augmentation=augmentation).sample(64)
+    assert torch.equal(batch.index, plain.index) and torch.equal(batch.reward, plain.reward)
+    twin = Augmenter(augmentation, PICTURE, seed=8)
+    assert torch.equal(batch.obs, augment_frames(plain.obs, twin.choices(64)))
+    assert torch.equal(batch.next_obs, augment_frames(plain.next_obs, twin.choices(64)))
+
+
+def test_a_restored_augmenting_sampler_makes_the_same_choices():
+    store, spec = filled_store(), TransitionSpec(stack=2)
+    ours, theirs = (Uniform(store, spec, seed, Augmentation(shift=1)) for seed in (1, 2))
+    ours.sample(10)
+    theirs.load_state_dict(ours.state_dict())
+    assert torch.equal(ours.sample(30).obs, theirs.sample(30).obs)
+    with pytest.raises(ValueError, match="generator: None"):
+        theirs.load_state_dict(Uniform(store, spec, 1).state_dict())
