@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 import shutil
+import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from playfield.commands import arguments
 from playfield.errors import UserError
 from playfield.training.places import runs_root
 
+GATHERS = 40  # batches copied to measure the bandwidth: some hundredths of a second
 ENOUGH_DISK = 2 * 2**30  # bytes: checkpoints of a run with 100,000 frames of replay
 
 
@@ -57,6 +60,7 @@ def checks(root: Path) -> list[Check]:
             _kernels,
             "compile them: pip install -e . in a checkout (needs a C compiler), or " + reinstall,
         ),
+        Check("gather", _gather, "report this, with the processor's name: batches will be slow"),
         Check("device", _device, "pass --device cpu, or install the torch build for this GPU"),
         Check("threads", _threads, "set OMP_NUM_THREADS to the number of cores you may use"),
         Check("world", _world, reinstall),
@@ -102,9 +106,17 @@ def _packages() -> str:
 
 
 def _kernels() -> str:
+    import pkgutil
+    from importlib import import_module
+
     import numpy as np
 
+    from playfield import _ext
     from playfield._ext import gather, windows
+
+    names = [module.name for module in pkgutil.iter_modules(_ext.__path__)]
+    for name in names:
+        import_module(f"playfield._ext.{name}")
 
     table = np.arange(12, dtype=np.uint8).reshape(4, 3)
     out = np.full((3, 3), 255, np.uint8)
@@ -116,7 +128,33 @@ def _kernels() -> str:
     windows.stack_rows(here, here + 1, np.asarray([[0, 1, 2, 3]], np.int32), rows)
     if rows.tolist() != [[-1, 0, 1]]:
         raise UserError("the compiled windows give wrong rows")
-    return f"compiled: {Path(gather.__file__).name}, {Path(windows.__file__).name}"
+    return f"compiled: {', '.join(names)}"
+
+
+def _gather() -> str:
+    """How fast frames at random places become a batch: what bounds sampling from a replay."""
+    import numpy as np
+
+    from playfield._ext.gather import gather_rows
+    from playfield.buffers.store import gather_threads
+
+    width, windows, frames_each = 84 * 84, 256, 5  # a batch of 256 one-step Atari transitions
+    table = np.ones((20_000, width), np.uint8)
+    out = np.empty((windows * frames_each, width), np.uint8)
+    first = np.random.default_rng(0).integers(0, len(table) - frames_each, (GATHERS, windows, 1))
+    batches = (first + np.arange(frames_each)).reshape(GATHERS, -1)
+
+    def bandwidth(threads: int) -> float:
+        times = []
+        for rows in batches:
+            started = time.perf_counter()
+            gather_rows(table, rows, out, threads)
+            times.append(time.perf_counter() - started)
+        return out.nbytes / statistics.median(times) / 1e9
+
+    threads = gather_threads()
+    found = f"{threads} kernel thread{'s' if threads > 1 else ''}: {bandwidth(threads):.1f} GB/s"
+    return found + (f" (one alone: {bandwidth(1):.1f} GB/s)" if threads > 1 else "")
 
 
 def _device() -> str:
