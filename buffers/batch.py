@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+BatchT = TypeVar("BatchT", bound="DataclassInstance")
+
+
+def changed(
+    batch: BatchT, change: Callable[[torch.Tensor], torch.Tensor], stays: tuple[str, ...] = ()
+) -> BatchT:
+    """`batch` with every tensor changed, those in its dicts too, but for the fields that stay."""
+    new: dict[str, Any] = {}
+    for field in fields(batch):
+        value = getattr(batch, field.name)
+        if field.name in stays:
+            continue
+        if isinstance(value, dict):
+            new[field.name] = {name: change(tensor) for name, tensor in value.items()}
+        else:
+            new[field.name] = change(value)
+    return replace(batch, **new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +48,8 @@ class Batch:
 
     def clone(self) -> Batch:
         """A copy that stays as it is when the sampler draws again."""
-        return replace(self, **{f.name: getattr(self, f.name).clone() for f in fields(self)})
+        return changed(self, torch.Tensor.clone)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device; the ids stay on the CPU."""
-        return replace(
-            self,
-            **{f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "index"},
-        )
+        return changed(self, lambda tensor: tensor.to(device), stays=("index",))
