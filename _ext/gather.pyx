@@ -20,26 +20,7 @@ from cpython.pythread cimport (
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
-cdef extern from *:
-    """
-    #if defined(__GNUC__) || defined(__clang__)
-    #define PLAYFIELD_WILL_READ(address) __builtin_prefetch((address), 0, 2)
-    #define PLAYFIELD_WILL_WRITE(address) __builtin_prefetch((address), 1, 2)
-    #else
-    #define PLAYFIELD_WILL_READ(address) ((void)(address))
-    #define PLAYFIELD_WILL_WRITE(address) ((void)(address))
-    #endif
-    #if defined(__i386__) || defined(__x86_64__)
-    #define PLAYFIELD_PAUSE() __builtin_ia32_pause()
-    #else
-    #define PLAYFIELD_PAUSE() ((void)0)
-    #endif
-    #define PLAYFIELD_LOOK(flag) (*(const volatile int *)&(flag))
-    """
-    void PLAYFIELD_WILL_READ(const void *address) noexcept nogil
-    void PLAYFIELD_WILL_WRITE(const void *address) noexcept nogil
-    void PLAYFIELD_PAUSE() noexcept nogil
-    int PLAYFIELD_LOOK(int flag) noexcept nogil
+from hints cimport look_at, pause, will_read, will_write
 
 cdef extern from "pythread.h" nogil:
     unsigned long PyThread_start_new_thread(void (*function)(void *) noexcept nogil, void *argument)
@@ -92,10 +73,10 @@ cdef inline void copy_row(
     """
     cdef Py_ssize_t begin = 0
     while begin + CHUNK <= width:
-        PLAYFIELD_WILL_READ(next_source + begin)
-        PLAYFIELD_WILL_READ(next_source + begin + CACHE_LINE)
-        PLAYFIELD_WILL_WRITE(to + width + begin)
-        PLAYFIELD_WILL_WRITE(to + width + begin + CACHE_LINE)
+        will_read(next_source + begin)
+        will_read(next_source + begin + CACHE_LINE)
+        will_write(to + width + begin)
+        will_write(to + width + begin + CACHE_LINE)
         memcpy(to + begin, source + begin, CHUNK)
         begin += CHUNK
     memcpy(to + begin, source + begin, width - begin)
@@ -141,9 +122,9 @@ cdef void serve(void *number) noexcept nogil:
     while True:
         PyThread_acquire_lock(wake_up[w], WAIT_LOCK)
         for spin in range(EARLY_SPINS):
-            if PLAYFIELD_LOOK(job.is_open):
+            if look_at(job.is_open):
                 break
-            PLAYFIELD_PAUSE()
+            pause()
         PyThread_acquire_lock(job.lock, WAIT_LOCK)
         joined = job.is_open
         job.active += joined

@@ -14,6 +14,7 @@ feet; what it overwrites is found by `overwritten`, afterwards.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
+from hints cimport will_read
 from rings cimport (
     TRUNCATED_FLAG,
     end_flags,
@@ -31,6 +32,8 @@ TRUNCATED = 2
 LIFE_LOST = 4
 #: The last frame of an episode carries one of these; it never gets an action.
 FINAL = TERMINATED | TRUNCATED
+
+DEF AHEAD = 64  # transitions whose columns are asked for together
 
 
 cdef class Columns:
@@ -97,23 +100,36 @@ def draw(
     no frame by more than N / 2^64 of its share.
     """
     cdef Py_ssize_t filled = 0
+    cdef Py_ssize_t i, ahead
     cdef int64_t slots = columns.slots
     cdef int64_t streams = columns.streams
     cdef int64_t s, t
+    cdef int64_t stream[AHEAD]
+    cdef int64_t time[AHEAD]
     cdef uint64_t stored = 0
     cdef uint64_t last = counter + most
-    cdef uint64_t bits
     cdef uint8_t end = end_flags(life_loss_terminal)
     with nogil:
         for s in range(streams):
             stored += head[s] if head[s] < slots else slots
         while stored and filled < ids.shape[0] and counter < last:
-            bits = mix(seed, counter)
-            counter += 1
-            t = locate(<int64_t>scaled(bits, stored), head, slots, &s)
-            if span(columns, s, t, head[s], stack, n, end):
-                ids[filled] = t * streams + s
-                filled += 1
+            # Columns at random places come from far away: ask for many of them, then look.
+            ahead = <Py_ssize_t>min(<uint64_t>(ids.shape[0] - filled), min(last - counter, AHEAD))
+            for i in range(ahead):
+                time[i] = locate(
+                    <int64_t>scaled(mix(seed, counter), stored), head, slots, &stream[i]
+                )
+                counter += 1
+                s, t = stream[i], time[i] % slots
+                will_read(&columns.action[s, t])
+                will_read(&columns.flags[s, t])
+                will_read(&columns.step[s, t])
+                will_read(&columns.reward[s, t])
+            for i in range(ahead):
+                s, t = stream[i], time[i]
+                if span(columns, s, t, head[s], stack, n, end):
+                    ids[filled] = t * streams + s
+                    filled += 1
     return filled, counter
 
 
