@@ -32,7 +32,8 @@ class Options:
     device: str | None = None
     """auto, cpu, cuda, cuda:1 or mps; None: as before."""
     threads: int | None = None
-    """Threads to compute with; None: as many as there are cores to use."""
+    """Threads to compute with; None: as before, or as many as there are cores to use if that is
+    less. A run is continued bit for bit with as many as before only."""
     root: Path = field(default_factory=runs_root)
     """Folder that runs are kept in."""
 
@@ -43,7 +44,7 @@ def run(args: Sequence[str]) -> int:
     from playfield.commands import stored
     from playfield.commands.agent_evaluation import during_training
     from playfield.commands.ending import finish
-    from playfield.training.devices import resolve_device, set_threads
+    from playfield.training.devices import resolve_device, set_threads, usable_cores
     from playfield.training.loop import TrainingConfig, train
     from playfield.training.run import MANIFEST, Run
 
@@ -58,7 +59,10 @@ def run(args: Sequence[str]) -> int:
     if options.minutes is not None:
         training = replace(training, minutes=options.minutes)
     device = resolve_device(options.device or manifest["device"])
-    set_threads(options.threads)
+    threads = options.threads
+    if threads is None and "threads" in manifest:
+        threads = min(manifest["threads"], usable_cores())
+    threads = set_threads(threads)
 
     with old.hold():
         pass  # told before the checkpoint is read, which can take a while; the loop holds it again
@@ -74,7 +78,7 @@ def run(args: Sequence[str]) -> int:
             seed=manifest["seed"],
         )
         # The new budget is the run's own from here on: a further resume starts from it.
-        old.update_manifest(training=asdict(training), device=str(device))
+        old.update_manifest(training=asdict(training), device=str(device), threads=threads)
         outcome = train(trainer, old, training, evaluate=evaluate, resume_from=checkpoint)
     finally:
         env.close()

@@ -1,6 +1,7 @@
 """The loop: budgets, curves, checkpoints, evaluation and the non-finite guard."""
 
 import errno
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -126,8 +127,62 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path: Path) -> None
     assert outcome.progress == 100
     assert torch.equal(whole.weight, second.weight)
     assert (first.segments, second.segments) == ([0], [1])
+    assert whole.segments == [0, 1]
     for name in ("train/loss", "episode/return", "episode/return_mean", "train/updates"):
         assert _column(run, name) == _column(unbroken, name)
+
+
+def test_a_segment_begins_at_every_checkpoint_and_none_at_the_end(run: Run) -> None:
+    trainer = FakeTrainer()
+    _train(run, trainer, checkpoint_every=30)
+    assert _saved(run) == [90, 100]
+    assert trainer.segments == [0, 1, 2, 3]
+    checkpoint = newest_intact(run.checkpoints_folder, pytest.fail)  # type: ignore[arg-type]
+    assert checkpoint is not None and checkpoint.state["loop"]["segment"] == 3
+
+
+def test_a_segment_of_a_resume_is_one_that_the_run_has_not_had(run: Run) -> None:
+    trainers = [FakeTrainer() for _ in range(3)]
+    _train(run, trainers[0], checkpoint_every=30, steps=40)
+    _resume(run, trainers[1], checkpoint_every=30, steps=70)
+    _resume(run, trainers[2], checkpoint_every=30, exact_resume=False)
+    assert [trainer.segments for trainer in trainers] == [[0, 1], [2, 3], [4]]
+
+
+def test_without_exact_resume_no_segment_begins_at_a_checkpoint(run: Run) -> None:
+    trainer = FakeTrainer()
+    _train(run, trainer, checkpoint_every=30, exact_resume=False)
+    assert _saved(run) == [90, 100]
+    assert trainer.segments == [0]
+
+
+def test_an_evaluation_comes_before_the_checkpoint_of_its_step(run: Run) -> None:
+    # A run killed right after the checkpoint goes on after its step and would never evaluate there.
+    seen = []
+
+    def evaluate(policy: Any) -> Mapping[str, float]:
+        seen.append((policy.progress, list_checkpoints(run.checkpoints_folder)))
+        return {}
+
+    _train(run, FakeTrainer(), evaluate=evaluate, evaluate_every=50, steps=60)
+    assert seen[0] == (50, [])
+
+
+def test_a_signal_during_a_checkpoint_s_save_ends_the_run_there(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = checkpoint_module.encode_state
+
+    def interrupted(state: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return real(state)
+
+    monkeypatch.setattr(checkpoint_module, "encode_state", interrupted)
+    trainer = FakeTrainer()
+    outcome = _train(run, trainer)
+    assert (outcome.progress, outcome.reason) == (50, "signal")
+    assert _saved(run) == [50]
+    assert trainer.segments == [0]  # the one after the checkpoint is the resume's
 
 
 def test_resuming_from_an_older_checkpoint_sets_the_newer_aside_and_cuts_the_curves(
@@ -191,9 +246,10 @@ def test_a_disk_that_is_full_for_checkpoints_warns_and_training_goes_on(
         return real(state)
 
     monkeypatch.setattr(checkpoint_module, "encode_state", full_after_the_first)
-    display = SilentDisplay()
-    outcome = _train(run, FakeTrainer(), display, steps=120)
+    display, trainer = SilentDisplay(), FakeTrainer()
+    outcome = _train(run, trainer, display, steps=120)
     assert (outcome.progress, outcome.checkpoint) == (120, None)
+    assert trainer.segments == [0, 1]  # games end at step 50; a resume can't begin at 100
     warnings = [note for note in display.notes if "No space left" in note]
     assert len(warnings) == 2  # at 100 and at the end
     assert all("the checkpoint of step 50 is intact" in note for note in warnings)
@@ -233,6 +289,7 @@ def test_many_bad_updates_in_a_row_stop_the_run_with_the_last_good_checkpoint(ru
         _train(run, trainer, display, steps=1000, max_skipped=20)
     # At step 100 the streak had begun, so nothing was saved there.
     assert _saved(run) == [50]
+    assert trainer.segments == [0, 1]
     assert any("100 is not saved while fit: the loss is nan" in note for note in display.notes)
     assert run.manifest["status"] == "failed"
     assert _column(run, "health/skipped_updates")[-1] == (120, 25.0)

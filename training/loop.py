@@ -38,8 +38,13 @@ class TrainingConfig:
     """Wall-clock minutes to train for in all, those before a resume included; None: no limit."""
     log_every: int = 1_000
     """Steps between two points of the curves."""
-    checkpoint_every: int = 50_000
-    """Steps between two checkpoints; one more is written at the end and on Ctrl-C."""
+    checkpoint_every: int = 250_000
+    """Steps between two checkpoints; one more is written at the end and on Ctrl-C. The default lets
+    8 environments finish Atari's longest games, of 27,000 steps, from one to the next."""
+    exact_resume: bool = True
+    """End the open games, as truncated, at every checkpoint: emulators can't be saved, and so a
+    resumed run equals one that never stopped. Games too long to end between two checkpoints then
+    never end in training. Off: games go on, and a resumed run plays others than it would have."""
     keep_checkpoints: int = 2
     """How many checkpoints to keep; older ones are removed."""
     evaluate_every: int = 0
@@ -204,13 +209,23 @@ class _Session:
         if progress >= self.next_log:
             self.log(progress)
         reason = self._reason_to_stop(progress)
-        if reason is None and progress >= self.next_checkpoint:
-            self.save(progress)
         if reason is None and progress >= self.next_evaluation:
             self.evaluate(progress)
             reason = self._reason_to_stop(progress)
+        # Last: a resume begins after this step, so all that belongs to it is in the curves by now.
+        if reason is None and progress >= self.next_checkpoint and self.save(progress):
+            reason = self._reason_to_stop(progress)
+            if reason is None and self.config.exact_resume:
+                self._begin_next_segment()
         self._schedule(progress)
         return reason
+
+    def _begin_next_segment(self) -> None:
+        """Do what a resume from the checkpoint just committed would: start over in the games."""
+        started = time.monotonic()
+        self.segment += 1
+        self.trainer.begin_segment(self.segment)
+        self.pause += time.monotonic() - started
 
     def _schedule(self, progress: int) -> None:
         config = self.config
@@ -232,9 +247,7 @@ class _Session:
 
     def _finish(self, progress: int, reason: Reason) -> Outcome:
         self.log(progress)
-        if self.saved_at != progress:
-            self.save(progress)
-        saved = self.saved_at == progress
+        saved = self.saved_at == progress or self.save(progress)
         evaluation: Mapping[str, float] = {}
         if reason != "signal" and progress > self.begun_at and self.evaluated_at != progress:
             evaluation = self.evaluate(progress)
@@ -284,14 +297,17 @@ class _Session:
         self.logged_at, self.interval_started, self.pause = progress, now, 0.0
         self._stop_if_diverged(progress)
 
-    def save(self, progress: int) -> None:
-        """Commit a checkpoint, if the updates are sound; a full disk costs only this one."""
+    def save(self, progress: int) -> bool:
+        """Commit a checkpoint, if the updates are sound; a full disk costs only this one.
+
+        Returns whether it is committed.
+        """
         self.log(progress)  # what the curves hold up to here is what a resume keeps of them
         started = time.monotonic()
         streaks = self._streaks()
         if streaks:
             self.display.note(f"Step {progress:,} is not saved while {'; '.join(streaks)}.")
-            return
+            return False
         state = {
             "trainer": self.trainer.state_dict(),
             "loop": {
@@ -314,6 +330,7 @@ class _Session:
         else:
             self.update_manifest("running")
         self.pause += time.monotonic() - started
+        return self.saved_at == progress
 
     def evaluate(self, progress: int) -> Mapping[str, float]:
         """Evaluate the agent as it is and log the result; empty if a signal cut that short."""

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from playfield.errors import DamagedFileError, UserError
 from playfield.atomic import write_atomically
+from playfield.errors import DamagedFileError, UserError
 from playfield.training.machine import git_commit, hardware, versions
 from playfield.training.places import runs_root
 

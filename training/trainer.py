@@ -63,9 +63,11 @@ class Trainer(Protocol):
         ...
 
     def begin_segment(self, segment: int) -> None:
-        """Start over in the environments, seeded by (run seed, segment): at start and on resume.
+        """Start over in the environments, seeded by (run seed, segment); open episodes end as
+        truncated.
 
-        Emulator state cannot be saved, so open episodes end as truncated where a segment begins.
+        Emulator state cannot be saved, so a segment begins at the start, on resume, and after every
+        checkpoint, where the run that is not stopped has to go on like the one that is.
         """
         ...
 
