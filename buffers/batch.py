@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import Field, dataclass, fields, replace
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-BatchT = TypeVar("BatchT", bound="DataclassInstance")
+class Record(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+BatchT = TypeVar("BatchT", bound=Record)
 
 
 def changed(

@@ -11,9 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from playfield._ext import shuffle
+from playfield.buffers import generator
+from playfield.buffers.augmentation import NUMBERS_PER_SAMPLE, Augmentation, augmenter_for
 from playfield.buffers.batch import changed
 from playfield.buffers.stacks import StackReader
 from playfield.buffers.store import FrameStore
+
+#: An epoch's order takes up fewer numbers of its stream than this; views are chosen by later ones.
+ORDER_NUMBERS = 1 << 32
 
 
 class Epochs:
@@ -165,7 +170,9 @@ class FrameEpochs:
     `epochs` holds the order and is the whole state, with the heads that the epoch began with: in a
     data set, which does not grow, they say no more than the number of items.
 
-    Args are those of `Epochs`. Raises ValueError for an empty store.
+    With an `augmentation` every frame is a random view, which follows from seed, epoch and place in
+    the order like everything else. The other arguments are those of `Epochs`. Raises ValueError for
+    an empty store, and for an augmentation that does not fit its frames.
     """
 
     def __init__(
@@ -177,13 +184,15 @@ class FrameEpochs:
         rank: int = 0,
         ranks: int = 1,
         drop_last: bool = False,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.store = store
         self.epochs = Epochs(
             len(store), batch_size, seed, rank=rank, ranks=ranks, drop_last=drop_last
         )
         self._head = store.head.copy()  # when the epoch began
-        self._reader = StackReader(store)
+        self.augmenter = augmenter_for(store, augmentation, seed)
+        self._reader = StackReader(store, augmenter=self.augmenter)
 
     def __iter__(self) -> Iterator[FrameBatch]:
         """Batch by batch to the end of the present epoch; see `sample`."""
@@ -205,9 +214,23 @@ class FrameEpochs:
             name: torch.from_numpy(column[streams, times % self.store.slots]).to(self.store.device)
             for name, column in self.store.extra.items()
         }
+        self._place_views()
         batch = FrameBatch(self._reader.read(ids), extra, torch.from_numpy(ids))
         self.epochs.advance()
         return batch
+
+    def _place_views(self) -> None:
+        """Let the augmenter choose by the numbers that belong to the next batch's places."""
+        if self.augmenter is None:
+            return
+        epochs = self.epochs
+        self.augmenter.load_state_dict(
+            {
+                "generator": generator.NAME,
+                "seed": int(generator.random_bits(epochs.seed, epochs.epoch, 1)[0]),
+                "counter": ORDER_NUMBERS + NUMBERS_PER_SAMPLE * epochs.share.start,
+            }
+        )
 
     def _sizes(self) -> NDArray[np.int64]:
         """Items in each stream."""

@@ -7,20 +7,26 @@ import torch
 from numpy.typing import NDArray
 
 from playfield._ext import windows
+from playfield.buffers.augmentation import Augmenter
 from playfield.buffers.store import FrameStore
 
 
 class StackReader:
     """Gathers the stacks that end at given frames into memory of its own, used again by each call.
 
-    Raises ValueError for a stack that the store's rings are too short for.
+    With an `augmenter`, every stack is a random view. Raises ValueError for a stack that the
+    store's rings are too short for.
     """
 
-    def __init__(self, store: FrameStore, stack: int = 1) -> None:
+    def __init__(
+        self, store: FrameStore, stack: int = 1, augmenter: Augmenter | None = None
+    ) -> None:
         if not 1 <= stack <= store.slots:
             raise ValueError(f"stack={stack} has to lie in 1..{store.slots}, the slots of a stream")
-        self.store, self.stack = store, stack
+        self.store, self.stack, self.augmenter = store, stack, augmenter
+        # Of the largest batch so far; a smaller one takes up its beginning.
         self._frames = np.empty((0, store.frame_bytes), np.uint8)
+        self._views = torch.empty(0)
 
     def rows(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Table rows `[B, stack]` of the stacks that end at `ids` `[B]`; -1 before an episode.
@@ -56,7 +62,11 @@ class StackReader:
         """
         store = self.store
         rows = self.rows(ids)
-        if store.device.type == "cpu":
+        if self.augmenter is not None:
+            if len(self._views) < len(rows):
+                self._views = self.augmenter.empty(rows.shape, store.device)
+            frames = self.augmenter.gather(store, rows, self._views[: len(rows)])
+        elif store.device.type == "cpu":
             if len(self._frames) < rows.size:
                 self._frames = np.empty((rows.size, store.frame_bytes), np.uint8)
             flat = self._frames[: rows.size]

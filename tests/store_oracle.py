@@ -68,3 +68,47 @@ class OracleStore:
             np.float32(0.0 if terminal else discount),
             self.stack(stream, time + k, stack),
         )
+
+    def sequence(self, stream, time, stack, length, burn_in, stride, gamma, clip, life_loss):
+        """What a recurrent learner reads from `time` on, or None where no window begins.
+
+        The steps `(action, reward, discount)`, and the observations, of which there is one more.
+        """
+        moments = self.history[stream]
+        oldest = max(0, len(moments) - self.slots)
+        if not oldest <= time < len(moments):
+            return None
+        start = time
+        while not moments[start].first:
+            start -= 1
+        if (time - start) % stride or max(start, time - stack + 1) < oldest:
+            return None
+        steps = []
+        for t in range(time, time + burn_in + length):
+            if t + 1 >= len(moments) or moments[t].action is None:
+                return None
+            after = moments[t + 1]
+            reward = np.clip(after.reward, -clip, clip) if clip else after.reward
+            terminal = after.terminated or (life_loss and after.life_lost)
+            steps.append((moments[t].action, reward, 0.0 if terminal else gamma))
+            if after.terminated or after.truncated:
+                break
+        if len(steps) <= burn_in:
+            return None
+        return steps, [self.stack(stream, time + k, stack) for k in range(len(steps) + 1)]
+
+    def rollout(self, stream, length, stack, gamma, clip, life_loss):
+        """The last `length` steps as `(time, observation, step, first)`, oldest first.
+
+        A step is `(action, reward, discount, ends)`, and None on a final observation.
+        """
+        moments, rows = self.history[stream], []
+        for time in range(len(moments) - 1 - length, len(moments) - 1):
+            now, after, step = moments[time], moments[time + 1], None
+            if not (now.terminated or now.truncated):
+                reward = np.clip(after.reward, -clip, clip) if clip else after.reward
+                terminal = after.terminated or (life_loss and after.life_lost)
+                ends = terminal or after.truncated
+                step = (now.action, reward, 0.0 if terminal else gamma, ends)
+            rows.append((time, self.stack(stream, time, stack), step, now.first))
+        return rows

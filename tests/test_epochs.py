@@ -13,6 +13,7 @@ from scipy import stats
 from test_store import arrival
 
 from playfield._ext import shuffle
+from playfield.buffers.augmentation import Augmentation
 from playfield.buffers.epochs import Epochs, FrameEpochs
 from playfield.buffers.store import Column, FrameStore
 
@@ -344,6 +345,28 @@ def test_a_batch_lives_in_memory_that_the_next_one_uses_and_a_clone_does_not():
     assert not np.array_equal(batch.frames.numpy(), before)
     np.testing.assert_array_equal(kept.frames.numpy(), before)
     check_pictures(kept)
+
+
+def test_random_views_are_the_same_for_any_ranks_and_after_a_restart_and_new_in_each_epoch():
+    store = FrameStore(12, 1, (1, 9, 9))
+    noise = np.random.default_rng(0).integers(0, 256, (1, 1, 9, 9), np.uint8)
+    for _ in range(12):  # one picture, so that only its views differ
+        store.append(arrival(noise, first=[True], terminated=[True]))
+    many = Augmentation(shift=3, flip=True)
+    alone = FrameEpochs(store, 5, seed=4, augmentation=many)
+    ranks = [
+        FrameEpochs(store, 5, seed=4, rank=rank, ranks=2, augmentation=many) for rank in range(2)
+    ]
+    views = []
+    for _ in range(6):
+        again = FrameEpochs(store, 5, seed=0, augmentation=many)
+        again.load_state_dict(alone.state_dict())
+        views.append(alone.sample().frames.clone())
+        assert views[-1].equal(again.sample().frames)
+        assert views[-1].equal(torch.cat([rank.sample().frames for rank in ranks]))
+    by_epoch = [{v.numpy().tobytes() for v in torch.cat(views[i : i + 3])} for i in (0, 3)]
+    assert min(map(len, by_epoch)) > 8
+    assert by_epoch[0] != by_epoch[1]
 
 
 def test_an_empty_store_has_no_epochs():
