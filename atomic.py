@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-_BESIDE = re.compile(r"\..+\.\d+\.tmp")
+_BESIDE = re.compile(r"\.(.+)\.\d+\.tmp")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -34,10 +34,11 @@ def write_whole(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
         raise
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what killed writers left in `folder`; nobody else may be writing there now."""
+def remove_unfinished(folder: Path, names: re.Pattern[str]) -> None:
+    """Remove what killed writers left of files of these names; nobody may write them now."""
     for path in folder.iterdir():
-        if _BESIDE.fullmatch(path.name):
+        beside = _BESIDE.fullmatch(path.name)
+        if beside and names.fullmatch(beside[1]):
             path.unlink(missing_ok=True)
 
 

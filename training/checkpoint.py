@@ -4,14 +4,16 @@
         manifest.json        format, progress, and size and SHA-256 of every other file
         state.json           the state's tree and scalars
         state.safetensors    its tensors and arrays
-        stores/<name>/...    each frame store's pages, in the store's own layout
+        stores/<name>/...    each frame store's manifest and tail (`buffers.persistence`)
+    checkpoints/pages/<name>/
+        ...                  the stores' pages, which never change: all checkpoints share them
 
-A checkpoint under way is a hidden sibling; the rename to its number is what commits it.
+A checkpoint under way is a hidden sibling; the rename to its number is what commits it. It writes
+only the pages that no earlier one has, and `prune` removes those that no checkpoint needs.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -22,21 +24,29 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
-
-from playfield.buffers.persistence import load_store, save_store
+from playfield.atomic import make_folder, sync_folder, sync_tree
+from playfield.buffers.persistence import (
+    load_store,
+    remove_pages,
+    save_store,
+    saved_pages,
+    verify_store,
+)
 from playfield.errors import DamagedFileError
-from playfield.atomic import sync_folder, sync_tree
 from playfield.training.state_codec import decode_state, encode_state
 from playfield.training.trainer import State
 
 if TYPE_CHECKING:
     from playfield.buffers.store import FrameStore
 
-FORMAT = 1
+FORMAT = 2
+#: Checkpoints of format 1 kept their stores in another form; their weights are as ever.
+ACTING_FORMATS = (1, FORMAT)
 MANIFEST, TREE, TENSORS, STORES = "manifest.json", "state.json", "state.safetensors", "stores"
+PAGES = "pages"
 _MANIFEST_KEYS = {"format", "progress", "files"}
 _COMMITTED = re.compile(r"\d{12,}")
+_ASIDE = re.compile(r"\d{12,}\.aside-\d+")
 _UNDER_WAY = ".saving-"
 
 
@@ -60,7 +70,12 @@ class Checkpoint:
                 f"{self.path} holds the frame stores {saved}, and the run needs {wanted}."
             )
         for name, store in stores.items():
-            load_store(store, self.path / STORES / name)
+            load_store(store, self.path / STORES / name, pages=pool(self.path.parent, name))
+
+
+def pool(folder: Path, name: str) -> Path:
+    """Where all checkpoints in `folder` keep the pages of the store `name`."""
+    return folder / PAGES / name
 
 
 def save_checkpoint(
@@ -75,7 +90,7 @@ def save_checkpoint(
     for name in stores:
         if not re.fullmatch(r"\w+", name):
             raise ValueError(f"a store's name must be a plain word, not {name!r}")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     _remove_unfinished(folder)
     final = folder / f"{progress:012d}"
     beside = folder / f"{_UNDER_WAY}{final.name}-{os.getpid()}"
@@ -85,12 +100,7 @@ def save_checkpoint(
         (beside / TREE).write_bytes(tree)
         (beside / TENSORS).write_bytes(tensors)
         for name, store in stores.items():
-            place = beside / STORES / name
-            place.mkdir(parents=True)
-            try:
-                save_store(store, place)
-            except SafetensorError as error:  # how safetensors reports a full disk
-                raise OSError(errno.EIO, str(error)) from error
+            save_store(store, beside / STORES / name, pages=pool(folder, name))
         files = {
             name: {"size": (beside / name).stat().st_size, "sha256": _sha256(beside / name)}
             for name in sorted(_files_under(beside))
@@ -103,18 +113,27 @@ def save_checkpoint(
             os.rename(final, folder / f"{_UNDER_WAY}{final.name}-replaced")
         os.rename(beside, final)
         sync_folder(folder)
-    finally:
+    except BaseException:
         _remove_unfinished(folder)
+        _remove_unneeded_pages(folder)
+        raise
+    _remove_unfinished(folder)
     return final
 
 
 def load_checkpoint(path: Path, *, stores: bool = True) -> Checkpoint:
     """The checkpoint at `path`, every file of it compared with its size and hash.
 
-    `stores=False` leaves the stores' pages unread: enough to act with the weights. Raises
+    `stores=False` leaves the stores and their pages unread: enough to act with the weights. Raises
     `DamagedFileError` naming the file and the field.
     """
     manifest = _read_manifest(path)
+    if stores and manifest["format"] != FORMAT:
+        raise DamagedFileError(
+            f"{path / MANIFEST} has format {manifest['format']}, whose frame stores this playfield "
+            f"no longer reads (it reads format {FORMAT}); the agent in it can still be evaluated "
+            "and watched, but not trained further."
+        )
     if path.name != f"{manifest['progress']:012d}":
         raise DamagedFileError(
             f"{path / MANIFEST}: progress {manifest['progress']} isn't the folder's own."
@@ -137,6 +156,9 @@ def load_checkpoint(path: Path, *, stores: bool = True) -> Checkpoint:
     except DamagedFileError as error:
         raise DamagedFileError(f"{path}: {error}") from None
     names = sorted({PurePosixPath(name).parts[1] for name in listed if name.startswith(STORES)})
+    if stores:
+        for name in names:
+            verify_store(path / STORES / name, pages=pool(path.parent, name))
     return Checkpoint(manifest["progress"], path, state, tuple(names))
 
 
@@ -182,7 +204,8 @@ def prune(folder: Path, keep: int, intact: Path | None = None) -> None:
     """Remove all but the newest `keep` (at least 1) checkpoints, and never the newest intact one.
 
     `intact` is one known to be so, such as the one just written; without it the newest ones are
-    verified until one holds.
+    verified until one holds. Pages that no checkpoint needs any more, one set aside included, go
+    as well.
     """
     paths = list_checkpoints(folder)
     if intact is None:
@@ -194,6 +217,25 @@ def prune(folder: Path, keep: int, intact: Path | None = None) -> None:
             hidden = folder / f"{_UNDER_WAY}{path.name}-pruned"
             os.rename(path, hidden)
             shutil.rmtree(hidden, ignore_errors=True)
+    _remove_unneeded_pages(folder)
+
+
+def _remove_unneeded_pages(folder: Path) -> None:
+    """Remove the pages that no checkpoint lists; none while one can't be asked."""
+    if not (folder / PAGES).is_dir():
+        return
+    needed: dict[str, set[str]] = {}
+    for path in folder.iterdir():
+        if _COMMITTED.fullmatch(path.name) or _ASIDE.fullmatch(path.name):
+            for store in (path / STORES).glob("*"):
+                try:
+                    needed.setdefault(store.name, set()).update(saved_pages(store))
+                except DamagedFileError:
+                    if _COMMITTED.fullmatch(path.name):
+                        return
+    for place in (folder / PAGES).iterdir():
+        if place.is_dir() and not place.is_symlink():
+            remove_pages(place, needed.get(place.name, set()))
 
 
 def _remove_unfinished(folder: Path) -> None:
@@ -218,9 +260,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise DamagedFileError(f"{place} can't be read: {error.strerror}.") from None
     except (ValueError, RecursionError):
         raise DamagedFileError(f"{place} is truncated or altered: it is no JSON.") from None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
+    if not isinstance(manifest, dict) or type(manifest.get("format")) is not int:
         raise DamagedFileError(f"{place} has no format version.")
-    if manifest["format"] != FORMAT:
+    if manifest["format"] not in ACTING_FORMATS:
         raise DamagedFileError(
             f"{place} has format {manifest['format']}, and this playfield reads format {FORMAT}."
         )
