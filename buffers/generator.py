@@ -41,8 +41,7 @@ class CounterGenerator:
 
     def uniforms(self, count: int) -> NDArray[np.float64]:
         """The next `count` numbers as float64 in `[0, 1)`, multiples of 2^-53."""
-        result: NDArray[np.float64] = (self.bits(count) >> np.uint64(11)) * 2.0**-53
-        return result
+        return (self.bits(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
     def integers(self, high: int, count: int) -> NDArray[np.int64]:
         """The next `count` numbers scaled to `0 <= i < high`; `high` is below 2^32."""
