@@ -187,7 +187,9 @@ def augment_frames(
     count, planes, frame_height, frame_width = frames.shape
     height, width = choices.size
     drawn = np.stack([choices.dy, choices.dx, choices.flip])
-    dy, dx, flip = torch.from_numpy(drawn).to(frames.device).unsqueeze(2)  # each [B, 1]
+    dy, dx, flip = (
+        torch.from_numpy(drawn).to(frames.device, non_blocking=True).unsqueeze(2)
+    )  # each [B, 1]
     x = torch.arange(width, device=frames.device)
     x = torch.where(flip > 0, width - 1 - x, x)  # [B, w]
     y = torch.arange(height, device=frames.device)

@@ -211,7 +211,7 @@ class FrameEpochs:
         ids = self._ids(self.epochs.upcoming())
         times, streams = np.divmod(ids, self.store.streams)
         extra = {
-            name: torch.from_numpy(column[streams, times % self.store.slots]).to(self.store.device)
+            name: self.store.on_device(torch.from_numpy(column[streams, times % self.store.slots]))
             for name, column in self.store.extra.items()
         }
         self._place_views()

@@ -272,12 +272,12 @@ class Rollout:
             if tuple(target.shape[:2]) != shape:
                 raise ValueError(f"{name} is {list(target.shape)}, expected {[*shape]} and more")
         return {
-            name: torch.as_tensor(values).to(self.store.device)
+            name: self.store.on_device(torch.as_tensor(values))
             for name, values in {**trajectory.extra, **targets}.items()
         }
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(array).to(self.store.device)
+        return self.store.on_device(torch.from_numpy(array))
 
     def state_dict(self) -> dict[str, Any]:
         """The shuffles' state; the store saves itself. A broken-off epoch is not taken up again."""

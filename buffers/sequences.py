@@ -218,17 +218,17 @@ class SequenceReader:
         return frames
 
     def _view(self, frames: torch.Tensor) -> SequenceBatch:
-        device = self.store.device
+        on_device = self.store.on_device
         return SequenceBatch(
             frames=frames.view(len(frames), self.spec.frames_read, -1, *frames.shape[2:]),
-            action=self._action.to(device),
-            reward=self._reward.to(device),
-            discount=self._discount.to(device),
-            mask=self._mask.to(device),
-            first=self._first.to(device),
+            action=on_device(self._action),
+            reward=on_device(self._reward),
+            discount=on_device(self._discount),
+            mask=on_device(self._mask),
+            first=on_device(self._first),
             weight=self._weight,
             index=torch.from_numpy(self.ids),
-            extra={name: tensor.to(device) for name, tensor in self._extra.items()},
+            extra={name: on_device(tensor) for name, tensor in self._extra.items()},
             stack=self.spec.stack,
         )
 

@@ -208,8 +208,8 @@ class FrameStore:
         if self.device.type == "cpu":
             arrivals.place(self._table, rows, flat)
         else:
-            index = torch.from_numpy(rows).to(self.device)
-            self.frame_table.index_copy_(0, index, torch.from_numpy(flat).to(self.device))
+            index = self.on_device(torch.from_numpy(rows))
+            self.frame_table.index_copy_(0, index, self.on_device(torch.from_numpy(flat)))
         self.head[s] += 1
 
     def act(
@@ -266,7 +266,7 @@ class FrameStore:
             flat = torch.empty((rows.size, self.frame_bytes), dtype=torch.uint8)
             self.gather_into(rows, flat.numpy())
         else:
-            index = torch.from_numpy(rows.reshape(-1)).to(self.device)
+            index = self.on_device(torch.from_numpy(rows.reshape(-1)))
             flat = self.frame_table.index_select(0, index.clamp_min(0))
             flat.masked_fill_((index < 0).unsqueeze(1), 0)
         return self.as_frames(flat, rows)
@@ -279,6 +279,14 @@ class FrameStore:
         """Say that so many rows will be gathered in a moment; its threads wake up meanwhile."""
         if self.device.type == "cpu":
             gather_kernel.expect(rows * self.frame_bytes, self.threads)
+
+    def on_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A CPU tensor on the store's device (itself, if that is the CPU), without waiting for it.
+
+        A GPU's driver takes memory that is not pinned into its own before the call returns, so the
+        tensor may be written again at once; the rest of the way is in the order of the stream.
+        """
+        return tensor.to(self.device, non_blocking=True)
 
     def as_frames(self, flat: torch.Tensor, rows: NDArray[np.int64]) -> torch.Tensor:
         """A view of gathered bytes `[B*W, frame_bytes]` as frames `[B, W*C, H, W']`."""
@@ -399,8 +407,13 @@ def _mapped(rows: int, width: int, folder: Path | None) -> NDArray[np.uint8]:
     """A table `[rows, width]` of zeros in a file without a name, gone when nobody maps it."""
     with tempfile.TemporaryFile(dir=folder, prefix="playfield-frames-") as file:
         # All of it now: a disk that fills up later would kill the process at some write.
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, rows * width)
-        else:
-            file.truncate(rows * width)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, rows * width)
+            else:
+                file.truncate(rows * width)
+        except OSError as error:
+            place = str(folder or tempfile.gettempdir())
+            reason = f"no room for {rows * width:,} bytes of frames ({error.strerror})"
+            raise OSError(error.errno, reason, place) from None
         return np.memmap(file, np.uint8, "r+", shape=(rows, width))

@@ -139,12 +139,12 @@ class TransitionReader:
         return frames[:, :planes], frames[:, -planes:]
 
     def _assemble(self, obs: torch.Tensor, next_obs: torch.Tensor) -> Batch:
-        device = self.store.device
+        on_device = self.store.on_device
         return Batch(
             obs=obs,
-            action=self._action.to(device),
-            reward=self._reward.to(device),
-            discount=self._discount.to(device),
+            action=on_device(self._action),
+            reward=on_device(self._reward),
+            discount=on_device(self._discount),
             next_obs=next_obs,
             weight=self._weight,
             index=torch.from_numpy(self.ids),

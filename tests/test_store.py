@@ -59,7 +59,7 @@ def play(store, oracle, rng, steps, episode_lengths, life_loss_rate=0.2):
                 )
             )  # fmt: skip
         for size in (1, 2, 4):
-            acting = store.latest(size).numpy()
+            acting = store.latest(size).cpu().numpy()
             for s in range(count):
                 expected = oracle.stack(s, len(oracle.history[s]) - 1, size)
                 np.testing.assert_array_equal(acting[s], expected)
