@@ -258,7 +258,7 @@ def read(
     is `gamma`, or 0 where the episode terminated (or a life was lost, where that counts as one);
     `mask_out` is 1 at real steps. `first_out` `[B]` is 1 where a window begins its episode, and
     `reach_out` `[B]` the time of the oldest frame that it needs. An id that begins no valid window
-    gets rows of -1, zeros, and its own time.
+    gets rows of -1 and zeros.
     """
     cdef Py_ssize_t b
     cdef Py_ssize_t bad = 0
@@ -280,10 +280,12 @@ def read(
                 )
             reach_out[b] = t
             first_out[b] = 0
+            if ids[b] >= 0:
+                # Of one that begins none, too: a writer may have taken just the stack's first frame.
+                reach_out[b] = stack_start(t, stack, step[s, t % slots])
             if steps == 0:
                 bad += 1
             else:
-                reach_out[b] = stack_start(t, stack, step[s, t % slots])
                 first_out[b] = step[s, t % slots] == 0
             for k in range(most + stack):
                 time = t - stack + 1 + k

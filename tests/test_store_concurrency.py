@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from playfield.buffers.batch import Batch
+from playfield.buffers.prioritized import Prioritized
+from playfield.buffers.sequences import SequenceBatch, SequenceReader, Sequences, SequenceSpec
 from playfield.buffers.store import FrameStore
 from playfield.buffers.transitions import TransitionReader, TransitionSpec
 from playfield.buffers.uniform import Uniform
@@ -84,6 +86,23 @@ def assert_is_what_its_ids_say(batch: Batch, spec: TransitionSpec) -> None:
         assert (frames.numpy().view(np.int32) == words[:, :, None, None]).all()
 
 
+def assert_windows_are_what_their_ids_say(batch: SequenceBatch, spec: SequenceSpec) -> None:
+    stream, time = (x[:, None] for x in (batch.index.numpy() % STREAMS, batch.index // STREAMS))
+    time = time.numpy()
+    begin = time - time % EPISODE
+    times = time + np.arange(spec.steps)  # [B, T]
+    real = times < begin + EPISODE - 1
+    np.testing.assert_array_equal(batch.mask, real)
+    np.testing.assert_array_equal(batch.action, np.where(real, action(stream, times), 0))
+    np.testing.assert_array_equal(batch.reward, np.where(real, reward(stream, times + 1), 0))
+    discount = np.where(times + 1 == begin + EPISODE - 1, 0, GAMMA)
+    np.testing.assert_array_equal(batch.discount, np.where(real, discount, 0))
+    times = time - spec.stack + 1 + np.arange(spec.frames_read)
+    stored = (times >= begin) & (times < begin + EPISODE)
+    words = np.where(stored, word(stream, times), 0)
+    assert (batch.frames.numpy().view(np.int32)[:, :, 0] == words[:, :, None, None]).all()
+
+
 @pytest.fixture
 def eager_switching() -> Iterator[None]:
     interval = sys.getswitchinterval()
@@ -96,15 +115,18 @@ def eager_switching() -> Iterator[None]:
 def overwrites_seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each question for overwritten ones found, where it found any."""
     seen: list[int] = []
-    ask = TransitionReader.overwritten
 
-    def counted(reader: TransitionReader) -> list[int]:
-        lost = ask(reader)
-        if lost:
-            seen.append(len(lost))
-        return lost
+    def counting(ask: Callable[..., list[int]]) -> Callable[..., list[int]]:
+        def counted(reader: object) -> list[int]:
+            lost = ask(reader)
+            if lost:
+                seen.append(len(lost))
+            return lost
 
-    monkeypatch.setattr(TransitionReader, "overwritten", counted)
+        return counted
+
+    for reader in (TransitionReader, SequenceReader):
+        monkeypatch.setattr(reader, "overwritten", counting(reader.overwritten))
     return seen
 
 
@@ -115,9 +137,40 @@ def filled(slots: int = SLOTS) -> tuple[FrameStore, Writer]:
     return store, writer
 
 
-@pytest.mark.parametrize("placement", ["cpu", "mmap"])
+def uniform(store: FrameStore, seed: int, batch_size: int = 8) -> Iterator[None]:
+    """Draws and checks one batch after another."""
+    spec = SPECS[seed % 2]
+    sampler = Uniform(store, spec, seed)
+    while True:
+        yield assert_is_what_its_ids_say(sampler.sample(batch_size), spec)
+
+
+def prioritized(store: FrameStore, seed: int, batch_size: int = 8) -> Iterator[None]:
+    spec, rng = SPECS[seed % 2], np.random.default_rng(seed)
+    sampler = Prioritized(store, spec, seed)
+    while True:
+        batch = sampler.sample(batch_size)
+        yield assert_is_what_its_ids_say(batch, spec)
+        sampler.update(batch.index, rng.random(batch_size))
+
+
+def sequences(store: FrameStore, seed: int, batch_size: int = 8) -> Iterator[None]:
+    spec = SequenceSpec(length=3, burn_in=1, stack=2, gamma=GAMMA)
+    sampler = Sequences(store, spec, seed)
+    while True:
+        yield assert_windows_are_what_their_ids_say(sampler.sample(batch_size), spec)
+
+
+@pytest.mark.parametrize(
+    ("placement", "kinds"),
+    [
+        ("cpu", [uniform, uniform, uniform]),
+        ("mmap", [uniform, uniform]),
+        ("cpu", [prioritized, uniform, sequences]),
+    ],
+)
 def test_readers_never_see_a_torn_or_overwritten_row_while_a_thread_writes(
-    placement, eager_switching, overwrites_seen
+    placement, kinds, eager_switching, overwrites_seen
 ):
     store = FrameStore(STREAMS * SLOTS, STREAMS, SHAPE, device=placement)
     writer = Writer(store)
@@ -129,17 +182,15 @@ def test_readers_never_see_a_torn_or_overwritten_row_while_a_thread_writes(
         while not done.is_set():
             writer.write(1)
 
-    def read(seed: int, spec: TransitionSpec) -> None:
-        sampler = Uniform(store, spec, seed)
-        for batches in range(most):
-            assert_is_what_its_ids_say(sampler.sample(8), spec)
-            if batches >= enough and len(overwrites_seen) >= 5:
+    def read(batches: Iterator[None]) -> None:
+        for count, _ in zip(range(most), batches, strict=False):
+            if count >= enough and len(overwrites_seen) >= 5:
                 return
 
     with ThreadPoolExecutor(4) as threads:
         writing = threads.submit(write)
         try:
-            reading = [threads.submit(read, seed, SPECS[seed % 2]) for seed in range(3)]
+            reading = [threads.submit(read, kind(store, i)) for i, kind in enumerate(kinds)]
             wait(reading, timeout=60, return_when=FIRST_EXCEPTION)
         finally:
             done.set()
@@ -153,39 +204,43 @@ def test_readers_never_see_a_torn_or_overwritten_row_while_a_thread_writes(
 # --- the same, moment by moment -------------------------------------------------------------------
 
 
-def interrupted(store: FrameStore, monkeypatch: pytest.MonkeyPatch, moment: str, write) -> None:
+def interrupted(monkeypatch: pytest.MonkeyPatch, moment: str, write: Callable[[], None]) -> None:
     """Call `write` once, at a moment of the next batch's assembly."""
-    name = {"before the rows are planned": "read"}.get(moment, "gather_into")
-    owner = TransitionReader if name == "read" else FrameStore
-    original: Callable[..., Batch] = getattr(owner, name)
     left = [write]
 
-    def meanwhile(self, *arguments):
-        if left and moment != "after the gather":
-            left.pop()()
-        result = original(self, *arguments)
-        if left:
-            left.pop()()
-        return result
+    def with_a_write(method: Callable[..., Batch]) -> Callable[..., Batch]:
+        def interrupted_method(*arguments):
+            if left and moment != "after the gather":
+                left.pop()()
+            result = method(*arguments)
+            if left:
+                left.pop()()
+            return result
 
-    monkeypatch.setattr(owner, name, meanwhile)
+        return interrupted_method
+
+    if moment == "before the rows are planned":
+        for reader in (TransitionReader, SequenceReader):
+            monkeypatch.setattr(reader, "read", with_a_write(reader.read))
+    else:
+        monkeypatch.setattr(FrameStore, "gather_into", with_a_write(FrameStore.gather_into))
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=["n=1", "n=3"])
-@pytest.mark.parametrize("steps", [5, 20, SLOTS, 3 * SLOTS])
+@pytest.mark.parametrize("kind", [uniform, prioritized, sequences])
+@pytest.mark.parametrize("seed", [0, 1])  # one step and three
+@pytest.mark.parametrize("steps", [2, 20, SLOTS, 3 * SLOTS])
 @pytest.mark.parametrize(
     "moment", ["before the rows are planned", "before the gather", "after the gather"]
 )
 def test_what_is_overwritten_during_a_draw_is_drawn_again(
-    moment, steps, spec, monkeypatch, overwrites_seen
+    moment, steps, seed, kind, monkeypatch, overwrites_seen
 ):
     store, writer = filled()
-    sampler = Uniform(store, spec, seed=steps)
-    interrupted(store, monkeypatch, moment, lambda: writer.write(steps))
-    batch = sampler.sample(200)
-    assert_is_what_its_ids_say(batch, spec)
-    assert (batch.index.numpy() // STREAMS >= writer.time - SLOTS).all()
-    assert overwrites_seen  # of 200 rows some begin at the oldest slots
+    batches = kind(store, seed, batch_size=200)
+    interrupted(monkeypatch, moment, lambda: writer.write(steps))
+    next(batches)  # is checked there
+    if steps >= 20:  # with fewer, none of the 200 has to begin at the oldest slots
+        assert overwrites_seen
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=["n=1", "n=3"])
