@@ -142,7 +142,7 @@ def test_a_stub_says_what_its_kernel_offers(name: str) -> None:
     assert functions == {
         key: list(inspect.signature(value).parameters)
         for key, value in public.items()
-        if type(value).__name__ == "cython_function_or_method"
+        if type(value).__name__ in ("cython_function_or_method", "fused_cython_function")
     }
     assert constants == {key for key, value in public.items() if isinstance(value, int)}
 
