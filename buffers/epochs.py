@@ -25,8 +25,8 @@ class Epochs:
     """Goes through `0 .. count-1` in batches, each epoch in a random order of its own.
 
     The whole state is the seed, the epoch's number and the cursor: how many items of the epoch's
-    order are used up. The order follows from seed and number alone, so a restored state goes on at
-    the same batch, whatever versions, batch size or number of ranks it goes on with.
+    order are used up. The order follows from seed, number and count alone, so a restored state goes
+    on with the same items, whatever versions, batch size or number of ranks it goes on with.
 
     Ranks that share the work see the same batches: one batch of `batch_size` is cut among them into
     consecutive shares that differ by at most one item. All ranks take the same number of batches;
