@@ -1,7 +1,8 @@
-"""Deep Q-networks: Nature DQN with double, dueling and n-step learning as fields.
+"""Deep Q-networks: Nature DQN with double, dueling, n-step and prioritised learning as fields.
 
 Sources: Mnih et al. 2015 (DQN), van Hasselt et al. 2016 (double), Wang et al. 2016 (dueling),
-Hessel et al. 2018 (n-step). Deviations from them are listed in docs/algorithms/dqn.md.
+Hessel et al. 2018 (n-step), Schaul et al. 2016 (prioritised replay). Deviations from them are
+listed in docs/algorithms/dqn.md.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from playfield.agents.episodes import EpisodeLog
 from playfield.buffers.batch import Batch
+from playfield.buffers.prioritized import Prioritized
 from playfield.buffers.store import FrameStore
 from playfield.buffers.transitions import TransitionSpec
 from playfield.buffers.uniform import Uniform
@@ -63,6 +65,16 @@ class DQNConfig:
     """Transitions per update."""
     learning_starts: int = 10_000
     """Steps of random play before the first update."""
+    prioritized: bool = False
+    """Prioritised replay: transitions of large TD error are drawn more often."""
+    priority_alpha: float = 0.6
+    """How much more often: chances are |TD error| to this power; 0 is uniform."""
+    priority_beta_start: float = 0.4
+    """How much of that bias importance weights take back at first; it rises to 1, all of it."""
+    priority_beta_steps: int = 1_000_000
+    """Steps over which beta rises to 1 in a straight line: the length of the training."""
+    priority_epsilon: float = 1e-6
+    """Added to each |TD error|, so that no transition is out of reach for ever."""
     update_every: int = 4
     """Steps per update."""
     target_every: int = 4_000
@@ -90,10 +102,13 @@ class DQNConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} has to be more than 0, not {getattr(self, name)}.")
-        for name in ("gamma", "epsilon_start", "epsilon_final"):
+        shares = (
+            "gamma", "epsilon_start", "epsilon_final", "priority_alpha", "priority_beta_start",
+        )  # fmt: skip
+        for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} has to lie between 0 and 1, not {getattr(self, name)}.")
-        for name in ("reward_clip", "epsilon_steps"):
+        for name in ("reward_clip", "epsilon_steps", "priority_beta_steps", "priority_epsilon"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"{name} has to be 0 or more, not {getattr(self, name)}.")
         if self.stack is not None and self.stack < 1:
@@ -219,6 +234,21 @@ def build_policy(
 # --- training -------------------------------------------------------------------------------------
 
 
+def build_sampler(
+    config: DQNConfig, store: FrameStore, transitions: TransitionSpec, seed: int
+) -> Uniform | Prioritized:
+    """What chooses the transitions to learn from."""
+    if not config.prioritized:
+        return Uniform(store, transitions, seed)
+    return Prioritized(
+        store,
+        transitions,
+        seed,
+        alpha=config.priority_alpha,
+        epsilon=config.priority_epsilon,
+    )
+
+
 class DQN:
     """The trainer. One `step` moves every environment on by one step, and learns meanwhile."""
 
@@ -240,7 +270,7 @@ class DQN:
         self.store = FrameStore(
             config.buffer_size, env.num_envs, spec.frame_shape, spec.frame_dtype, device=device
         )
-        self.sampler = Uniform(self.store, transitions, derive_seed(seed, "replay"))
+        self.sampler = build_sampler(config, self.store, transitions, derive_seed(seed, "replay"))
         self.online = build_network(config, spec, derive_seed(seed, "network"), device)
         self.target = frozen_copy(self.online, precision(device, config.precision) or torch.float32)
         optimizer = torch.optim.Adam(
@@ -250,6 +280,7 @@ class DQN:
             optimizer, self.online.named_parameters(), config.max_grad_norm
         )
         self.epsilon = Linear(config.epsilon_start, config.epsilon_final, config.epsilon_steps)
+        self.beta = Linear(config.priority_beta_start, 1.0, config.priority_beta_steps)
         self.exploration = np.random.default_rng(derive_seed(seed, "exploration"))
         self.episodes = EpisodeLog(env.num_envs)
         self.progress = 0
@@ -286,10 +317,13 @@ class DQN:
         self.progress += int((~step.first).sum())
         if before // self.config.target_every != self.progress // self.config.target_every:
             copy_weights(self.online, self.target)
+        schedules = {"train/epsilon": self.epsilon(self.progress)}
+        if self.config.prioritized:
+            schedules["replay/beta"] = self.beta(self.progress)
         return {
             **learning,
             **self.episodes.add(step),
-            "train/epsilon": self.epsilon(self.progress),
+            **schedules,
             "replay/fill": len(self.store) / self.store.capacity,
         }
 
@@ -306,10 +340,15 @@ class DQN:
         """All updates that are due, and the means of what they report."""
         since = self.progress - self.config.learning_starts
         due = max(0, since // self.config.update_every - self.updates)
-        reports = [self._update(self.sampler.sample(self.config.batch_size)) for _ in range(due)]
+        reports = [self._update(self._sample()) for _ in range(due)]
         if not reports:
             return {}
         return {name: torch.stack([r[name] for r in reports]).mean() for name in reports[0]}
+
+    def _sample(self) -> Batch:
+        if isinstance(self.sampler, Prioritized):
+            return self.sampler.sample(self.config.batch_size, self.beta(self.progress))
+        return self.sampler.sample(self.config.batch_size)
 
     def _update(self, batch: Batch) -> dict[str, torch.Tensor]:
         with torch.no_grad():
@@ -319,6 +358,10 @@ class DQN:
         q = self.online(batch.obs)
         loss, td_error = q_loss(q, batch.action, target, batch.weight, self.config.huber)
         norm = self.gradient_step.step(loss)
+        if isinstance(self.sampler, Prioritized):
+            # An error that is not finite, whose step was skipped, is best not drawn again soon.
+            errors = td_error.abs().nan_to_num(nan=0.0, posinf=0.0)
+            self.sampler.update(batch.index, errors)
         self.updates += 1
         return {
             "train/loss": loss.detach(),

@@ -46,6 +46,23 @@ PRESETS = {
             steps=50_000_000,
         ),
         Preset(
+            "prioritized",
+            "dqn",
+            "double DQN with the prioritised replay of Schaul et al. 2016, 50M steps",
+            DQNConfig(
+                num_envs=8,
+                double=True,
+                prioritized=True,
+                priority_beta_steps=50_000_000,
+                buffer_size=1_000_000,
+                learning_starts=50_000,
+                target_every=30_000,
+                learning_rate=6.25e-5,
+                epsilon_steps=1_000_000,
+            ),
+            steps=50_000_000,
+        ),
+        Preset(
             "pong",
             "dqn",
             "double 3-step DQN that learns Pong within a million steps",

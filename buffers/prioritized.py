@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from playfield._ext import windows
 from playfield._ext.priorities import ValidRows
+from playfield.buffers.augmentation import Augmentation, augmenter_for
 from playfield.buffers.batch import Batch
 from playfield.buffers.generator import CounterGenerator
 from playfield.buffers.priority_sums import KernelSums, PrioritySums, TorchSums
@@ -32,13 +33,16 @@ class Prioritized:
     stored frame has none and is never drawn; what can be drawn is what `Uniform` draws. Only if all
     priorities are zero, the draw is uniform.
 
+    Another thread may write into the store meanwhile: what it overwrites is drawn again.
+
     Args:
-        store: its columns are followed; another thread may write into it meanwhile.
+        store: what to draw from; its columns are followed.
         spec: how transitions are read.
-        seed: of the draws.
+        seed: of the draws, and of the views.
         alpha: 0 draws uniformly, 1 in proportion to the priorities (equation 1 of the paper).
         epsilon: added to every updated priority, so that none is zero for ever; section 3.3 of the
             paper leaves its size open, 1e-6 is OpenAI Baselines'.
+        augmentation: makes every observation a random view of what is stored.
         sums: where leaves and sums are kept; None: in the kernels for a store on the CPU, in torch
             on the store's device otherwise.
 
@@ -54,6 +58,7 @@ class Prioritized:
         *,
         alpha: float = 0.6,
         epsilon: float = 1e-6,
+        augmentation: Augmentation | None = None,
         sums: Callable[[int, torch.device], PrioritySums] | None = None,
     ) -> None:
         if not 0 <= alpha <= 1:
@@ -68,6 +73,7 @@ class Prioritized:
         #: The largest priority so far, epsilon included, before alpha: 0-d float64 on the device.
         self.max_priority = torch.ones((), dtype=torch.float64, device=store.device)
         self.generator = CounterGenerator(seed)
+        self.augmenter = augmenter_for(store, augmentation, seed)
         self._settled = np.zeros(store.streams, np.int64)
         self._seen = np.zeros(store.streams, np.int64)
         self._rows = ValidRows(
@@ -91,7 +97,7 @@ class Prioritized:
             raise ValueError(f"beta={beta} has to lie in [0, 1]")
         reader = self._readers.get(batch_size)
         if reader is None:
-            reader = TransitionReader(self.store, self.spec, batch_size)
+            reader = TransitionReader(self.store, self.spec, batch_size, self.augmenter)
             self._readers[batch_size] = reader
         reader.expect()
         reader.ids[:], leaves = self._draw(batch_size)
@@ -140,7 +146,7 @@ class Prioritized:
         if taken == 0:
             return 0
         if taken < len(ids):
-            priority = priority[torch.from_numpy(places[:taken]).to(device)]
+            priority = priority[self.store.on_device(torch.from_numpy(places[:taken]))]
         priority = priority + self.epsilon
         torch.maximum(self.max_priority, priority.max(), out=self.max_priority)
         self.sums.write(rows[:taken], self._leaf(priority))
@@ -157,7 +163,7 @@ class Prioritized:
         rows, valid = self._changed
         count = self._rows.catch_up(head, rows, valid)
         if count:
-            begins = torch.from_numpy(valid[:count]).to(self.store.device)
+            begins = self.store.on_device(torch.from_numpy(valid[:count]))
             self.sums.write(rows[:count], begins * self._leaf(self.max_priority))
         return head
 
@@ -186,8 +192,9 @@ class Prioritized:
         return ids[:found]
 
     def state_dict(self) -> dict[str, Any]:
-        """Leaves, what is known of the store, the largest priority, the generator; all copies."""
-        return {
+        """Leaves, what is known of the store, the largest priority, the generators; all copies."""
+        state = {} if self.augmenter is None else {"augmenter": self.augmenter.state_dict()}
+        return state | {
             "alpha": self.alpha,
             "leaves": self.sums.leaves[: self.store.capacity].clone(),
             "settled": self._settled.copy(),
@@ -223,6 +230,9 @@ class Prioritized:
         most = state["max_priority"]
         if not isinstance(most, float) or not 1 <= most < math.inf:
             raise ValueError(f"max_priority: {most!r}, expected a number of 1 or more")
+        CounterGenerator(0).load_state_dict(state["generator"])  # raises if it does not fit
+        if self.augmenter is not None:
+            self.augmenter.load_state_dict(state.get("augmenter", {}))
         self.generator.load_state_dict(state["generator"])
         self.max_priority.fill_(most)
         # What is newer than that holds no priority, and the next call says so once more.

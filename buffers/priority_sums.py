@@ -108,7 +108,7 @@ class TorchSums:
         return self._tree[1]
 
     def write(self, rows: NDArray[np.int64], values: torch.Tensor) -> None:
-        index = torch.from_numpy(rows).to(self.device)
+        index = torch.from_numpy(rows).to(self.device, non_blocking=True)
         self.leaves.index_copy_(0, index, values)
         if len(rows) < len(self._blocks):
             block = index // BLOCK  # one that is there twice gets the same sum twice

@@ -42,6 +42,13 @@ def test_catch_is_solved_from_pixels(precision):
     assert np.mean(greedy_returns(dqn, preset.env, 200, seed=77)) >= 0.9
 
 
+def test_catch_is_solved_with_prioritised_replay():
+    preset, steps = PRESETS["catch"], 6_000
+    config = replace(preset.config, prioritized=True, priority_beta_steps=steps)
+    dqn = learn(config, preset.env, steps)
+    assert np.mean(greedy_returns(dqn, preset.env, 200, seed=77)) >= 0.9
+
+
 @pytest.mark.parametrize(
     ("double", "dueling", "n_step"), [(False, False, 1), (True, True, 1), (True, False, 3)]
 )

@@ -19,6 +19,8 @@ SMALL = DQNConfig(
     target_every=100, learning_rate=1e-3, epsilon_steps=200, precision="float32",
 )  # fmt: skip
 
+PRIORITIZED = replace(SMALL, prioritized=True, priority_beta_steps=300)
+
 
 def trainer(config=SMALL, env_id="playfield/Catch-v0", seed=0):
     dqn = DQN(config, envs.make(env_id, config.num_envs), seed=seed, device=CPU)
@@ -110,10 +112,11 @@ def test_training_leaves_the_global_generators_alone():
     assert (torch.rand(1).item(), np.random.rand()) == expected  # noqa: NPY002
 
 
-def test_a_restored_trainer_learns_on_exactly_like_the_original():
-    original = trainer()
+@pytest.mark.parametrize("config", [SMALL, PRIORITIZED], ids=["uniform", "prioritized"])
+def test_a_restored_trainer_learns_on_exactly_like_the_original(config):
+    original = trainer(config)
     run(original, 200)
-    copy = trainer(seed=9)
+    copy = trainer(config, seed=9)
     # A copy, as a file would be: torch hands an optimiser the very moments that it is given.
     copy.load_state_dict(deepcopy(original.state_dict()))
     copy.store.load_state_dict(original.store.state_dict())
@@ -157,6 +160,63 @@ def test_a_non_finite_target_is_skipped_and_the_weights_stay():
     assert int(dqn.gradient_step.skipped) > 0
 
 
+def test_priorities_become_the_errors_of_the_batch_right_after_its_update():
+    dqn = trainer(PRIORITIZED)
+    sample, update = dqn.sampler.sample, dqn.sampler.update
+    drawn, given = [], []
+
+    def noted_sample(size, beta):
+        batch = sample(size, beta)
+        online, target = dqn.online(batch.obs), dqn.target(batch.next_obs).amax(1)
+        chosen = online[torch.arange(size), batch.action]
+        error = (batch.reward + batch.discount * target - chosen).abs().detach()
+        drawn.append((batch.index.tolist(), error))
+        return batch
+
+    def noted_update(ids, priorities):
+        given.append((ids.tolist(), priorities))
+        assert not priorities.requires_grad
+        assert update(ids, priorities) == len(set(ids.tolist()))
+
+    dqn.sampler.sample, dqn.sampler.update = noted_sample, noted_update
+    run(dqn, 200)
+    assert len(given) == dqn.updates == len(drawn) > 30
+    for (ids, error), (ids_given, priorities) in zip(drawn, given, strict=True):
+        assert ids == ids_given
+        torch.testing.assert_close(priorities, error)
+
+
+def test_importance_weights_reach_the_loss():
+    dqn = trainer(PRIORITIZED)
+    run(dqn, 100)
+    batch = dqn.sampler.sample(8, 1.0).clone()
+    assert batch.weight.max() == 1 and batch.weight.min() < 1
+    copy = trainer(PRIORITIZED)
+    copy.load_state_dict(deepcopy(dqn.state_dict()))
+    copy.store.load_state_dict(dqn.store.state_dict())
+    weighted = dqn._update(batch)["train/loss"]
+    batch.weight.fill_(1.0)
+    assert weighted < copy._update(batch)["train/loss"]
+
+
+def test_beta_rises_to_one_by_the_end_of_its_steps_and_is_logged():
+    dqn = trainer(PRIORITIZED)
+    report = run(dqn, 150)[-1]
+    assert report["replay/beta"] == pytest.approx(0.4 + 0.6 * 150 / 300)
+    assert run(dqn, 300)[-1]["replay/beta"] == 1.0
+    assert "replay/beta" not in trainer().step()
+
+
+def test_an_error_that_is_not_finite_stops_no_prioritised_run():
+    dqn = trainer(replace(PRIORITIZED, reward_clip=0.0))
+    run(dqn, 60)
+    before = weights(dqn)
+    dqn.store.reward[:] = np.inf
+    run(dqn, 80)
+    assert torch.equal(weights(dqn), before)
+    assert int(dqn.gradient_step.skipped) > 0
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -165,6 +225,10 @@ def test_a_non_finite_target_is_skipped_and_the_weights_stay():
         ("epsilon_final", -0.1, "epsilon_final has to lie between 0 and 1"),
         ("learning_rate", float("nan"), "learning_rate has to be more than 0"),
         ("reward_clip", -1.0, "reward_clip has to be 0 or more"),
+        ("priority_alpha", 1.1, "priority_alpha has to lie between 0 and 1"),
+        ("priority_beta_start", -0.1, "priority_beta_start has to lie between 0 and 1"),
+        ("priority_beta_steps", -1, "priority_beta_steps has to be 0 or more"),
+        ("priority_epsilon", float("nan"), "priority_epsilon has to be 0 or more"),
         ("stack", 0, "stack has to be 1 or more"),
         ("max_grad_norm", 0.0, "max_grad_norm has to be more than 0"),
         ("buffer_size", 4, "buffer_size=4 is too small"),

@@ -14,6 +14,7 @@ from scipy import stats
 from store_oracle import OracleStore
 from test_store import PICTURE, arrival, filled_store, play
 
+from playfield.buffers.augmentation import Augmentation
 from playfield.buffers.batch import Batch
 from playfield.buffers.prioritized import Prioritized
 from playfield.buffers.priority_sums import KernelSums, TorchSums
@@ -255,6 +256,16 @@ def test_a_batch_is_what_its_ids_say():
     assert sampler.sample(40).obs.data_ptr() == batch.obs.data_ptr()
 
 
+def test_augmentation_changes_the_observations_and_nothing_else():
+    store = filled_store()
+    plain, views = (
+        Prioritized(store, TransitionSpec(stack=2), 1, augmentation=a).sample(40)
+        for a in (None, Augmentation(crop=(2, 4)))
+    )
+    assert torch.equal(plain.index, views.index)
+    assert plain.obs.shape == (40, 4, 3, 5) and views.obs.shape == (40, 4, 2, 4)
+
+
 def test_what_a_writer_overwrites_under_a_sample_is_drawn_again(monkeypatch):
     store = line(20, capacity=16)
     sampler = Prioritized(store, ONE, 0, alpha=1.0, epsilon=0.0)
@@ -335,10 +346,11 @@ def test_a_beta_out_of_range_is_refused(beta):
 # --- state ----------------------------------------------------------------------------------------
 
 
-def played_sampler(sums=None, steps=150):
+def played_sampler(sums=None, steps=150, augmentation=None):
     """A sampler with all sorts of priorities, whose store has moved on since."""
     store = filled_store(steps)
-    sampler = Prioritized(store, TransitionSpec(stack=3, n_step=3), 4, sums=sums)
+    spec = TransitionSpec(stack=3, n_step=3)
+    sampler = Prioritized(store, spec, 4, augmentation=augmentation, sums=sums)
     rng = np.random.default_rng(3)
     for _ in range(20):
         batch = sampler.sample(16)
@@ -349,10 +361,11 @@ def played_sampler(sums=None, steps=150):
 
 @BOTH
 @pytest.mark.parametrize("steps", [15, 150])
-def test_a_restored_sampler_makes_the_same_thousand_draws(sums, steps):
-    sampler = played_sampler(sums, steps)
+@pytest.mark.parametrize("augmentation", [None, Augmentation(shift=1)])
+def test_a_restored_sampler_makes_the_same_thousand_draws(sums, steps, augmentation):
+    sampler = played_sampler(sums, steps, augmentation)
     copy = FrameStore(sampler.store.capacity, sampler.store.streams, PICTURE)
-    twin = Prioritized(copy, sampler.spec, seed=99, sums=sums)
+    twin = Prioritized(copy, sampler.spec, seed=99, augmentation=augmentation, sums=sums)
     twin.load_state_dict(deepcopy(sampler.state_dict()))
     copy.load_state_dict(sampler.store.state_dict())
     rng = np.random.default_rng(6)
@@ -360,6 +373,7 @@ def test_a_restored_sampler_makes_the_same_thousand_draws(sums, steps):
         ours, theirs = sampler.sample(20, 0.7), twin.sample(20, 0.7)
         assert torch.equal(ours.index, theirs.index)
         assert torch.equal(ours.weight, theirs.weight)
+        assert torch.equal(ours.obs, theirs.obs)
         priorities = rng.exponential(3, 20)
         assert sampler.update(ours.index, priorities) == twin.update(theirs.index, priorities)
     assert torch.equal(sampler.sums.leaves, twin.sums.leaves)

@@ -41,6 +41,7 @@ METRICS: dict[str, Metric] = {
     "train/epsilon": Metric("chance of a random action", "probability"),
     "train/updates": Metric("gradient steps in all, at this point", "updates"),
     "replay/fill": Metric("part of the replay's capacity that is filled", "fraction"),
+    "replay/beta": Metric("exponent of the importance weights of prioritised replay", "1"),
     "speed/steps_per_second": Metric("progress per second of training", "steps/s"),
     "speed/frames_per_second": Metric("emulator frames per second of training", "frames/s"),
     "speed/updates_per_second": Metric("gradient steps per second of training", "updates/s"),
