@@ -22,7 +22,8 @@ def act(
     flags: NDArray[np.uint8],
     actions: NDArray[np.int64],
     action: NDArray[np.int32],
-) -> None: ...
+    num_actions: int,
+) -> int: ...
 def place(
     table: NDArray[np.uint8], rows: NDArray[np.int64], frames: NDArray[np.uint8]
 ) -> None: ...

@@ -91,17 +91,25 @@ def act(
     const uint8_t[:, ::1] flags,
     const int64_t[::1] actions,
     int32_t[:, ::1] action,
+    int64_t num_actions,
 ):
-    """Note `actions` `[E]` on the newest frames of `streams` `[E]`; a final frame gets none."""
+    """Note `actions` `[E]` on the newest frames of `streams` `[E]`; a final frame gets none.
+
+    Returns -1, or the place of an action outside `0 .. num_actions - 1`, and then none is noted.
+    """
     cdef Py_ssize_t e
     cdef int64_t slots = action.shape[1]
     cdef int64_t s, slot
     check(streams, head.shape[0], {"actions": actions.shape[0]})
     for e in range(streams.shape[0]):
+        if not 0 <= actions[e] < num_actions:
+            return e
+    for e in range(streams.shape[0]):
         s = streams[e]
         slot = (head[s] + slots - 1) % slots
         if not flags[s, slot] & FINAL_FLAG:
             action[s, slot] = <int32_t>actions[e]
+    return -1
 
 
 def place(uint8_t[:, ::1] table, const int64_t[::1] rows, const uint8_t[:, ::1] frames):

@@ -190,6 +190,14 @@ def transitions(
     cdef uint8_t stop = end & ~<uint8_t>TRUNCATED_FLAG
     with nogil:
         for b in range(ids.shape[0]):
+            if b % AHEAD == 0:
+                for i in range(b, min(b + AHEAD, ids.shape[0])):
+                    if ids[i] >= 0:
+                        s, t = ids[i] % streams, ids[i] // streams % slots
+                        will_read(&columns.action[s, t])
+                        will_read(&columns.flags[s, t])
+                        will_read(&columns.step[s, t])
+                        will_read(&columns.reward[s, t])
             s = ids[b] % streams
             t = ids[b] // streams
             k = 0

@@ -18,11 +18,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from playfield.agents.episodes import EpisodeLog
+from playfield.agents.replay import Placement, Replay
 from playfield.buffers.batch import Batch
-from playfield.buffers.prioritized import Prioritized
 from playfield.buffers.store import FrameStore
 from playfield.buffers.transitions import TransitionSpec
-from playfield.buffers.uniform import Uniform
 from playfield.envs.contract import EnvSpec, VectorEnv
 from playfield.errors import UserError
 from playfield.nets.encoders import encoder_for
@@ -61,6 +60,11 @@ class DQNConfig:
     """Units of the hidden layer in the head."""
     buffer_size: int = 100_000
     """Frames in the replay store, about 7.1 kB each for Atari."""
+    replay_device: Placement = "auto"
+    """Where these frames lie: cpu, cuda, or mmap, a file, for more than fits in memory; auto: where
+    the learner computes."""
+    random_shift: int = 0
+    """Shift sampled pictures by up to so many pixels at random (DrQ: 4 for 84x84); 0: don't."""
     batch_size: int = 32
     """Transitions per update."""
     learning_starts: int = 10_000
@@ -108,7 +112,13 @@ class DQNConfig:
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} has to lie between 0 and 1, not {getattr(self, name)}.")
-        for name in ("reward_clip", "epsilon_steps", "priority_beta_steps", "priority_epsilon"):
+        for name in (
+            "reward_clip",
+            "epsilon_steps",
+            "random_shift",
+            "priority_beta_steps",
+            "priority_epsilon",
+        ):
             if not getattr(self, name) >= 0:
                 raise UserError(f"{name} has to be 0 or more, not {getattr(self, name)}.")
         if self.stack is not None and self.stack < 1:
@@ -234,21 +244,6 @@ def build_policy(
 # --- training -------------------------------------------------------------------------------------
 
 
-def build_sampler(
-    config: DQNConfig, store: FrameStore, transitions: TransitionSpec, seed: int
-) -> Uniform | Prioritized:
-    """What chooses the transitions to learn from."""
-    if not config.prioritized:
-        return Uniform(store, transitions, seed)
-    return Prioritized(
-        store,
-        transitions,
-        seed,
-        alpha=config.priority_alpha,
-        epsilon=config.priority_epsilon,
-    )
-
-
 class DQN:
     """The trainer. One `step` moves every environment on by one step, and learns meanwhile."""
 
@@ -267,10 +262,10 @@ class DQN:
             reward_clip=config.reward_clip,
             life_loss_terminal=life_loss,
         )
-        self.store = FrameStore(
-            config.buffer_size, env.num_envs, spec.frame_shape, spec.frame_dtype, device=device
+        self.replay = Replay(
+            config, spec, transitions, seed=derive_seed(seed, "replay"), device=device
         )
-        self.sampler = build_sampler(config, self.store, transitions, derive_seed(seed, "replay"))
+        self.store = self.replay.store
         self.online = build_network(config, spec, derive_seed(seed, "network"), device)
         self.target = frozen_copy(self.online, precision(device, config.precision) or torch.float32)
         optimizer = torch.optim.Adam(
@@ -280,7 +275,6 @@ class DQN:
             optimizer, self.online.named_parameters(), config.max_grad_norm
         )
         self.epsilon = Linear(config.epsilon_start, config.epsilon_final, config.epsilon_steps)
-        self.beta = Linear(config.priority_beta_start, 1.0, config.priority_beta_steps)
         self.exploration = np.random.default_rng(derive_seed(seed, "exploration"))
         self.episodes = EpisodeLog(env.num_envs)
         self.progress = 0
@@ -299,7 +293,7 @@ class DQN:
         return {"q": self.gradient_step}
 
     def policy(self) -> GreedyPolicy:
-        return GreedyPolicy(self.online, self.sampler.spec.stack, self.device)
+        return GreedyPolicy(self.online, self.replay.sampler.spec.stack, self.device)
 
     def begin_segment(self, segment: int) -> None:
         self.store.end_episodes()
@@ -307,24 +301,25 @@ class DQN:
         self.store.append(self.env.reset(derive_seed(self.seed, "train", "env", segment)))
 
     def step(self) -> Metrics:
+        since = self.progress - self.config.learning_starts
+        due = max(0, since // self.config.update_every - self.updates)
+        if due:
+            self.replay.request(self.progress)
         actions = self._choose_actions()
         self.store.act(actions)
         self.env.send(actions)
-        learning = self._learn()  # while the environments run
+        learning = self._learn(due)  # while the environments run
         step = self.env.recv()
         self.store.append(step)
         before = self.progress
         self.progress += int((~step.first).sum())
         if before // self.config.target_every != self.progress // self.config.target_every:
             copy_weights(self.online, self.target)
-        schedules = {"train/epsilon": self.epsilon(self.progress)}
-        if self.config.prioritized:
-            schedules["replay/beta"] = self.beta(self.progress)
         return {
             **learning,
             **self.episodes.add(step),
-            **schedules,
-            "replay/fill": len(self.store) / self.store.capacity,
+            **self.replay.metrics(self.progress),
+            "train/epsilon": self.epsilon(self.progress),
         }
 
     def _choose_actions(self) -> NDArray[np.int64]:
@@ -333,22 +328,16 @@ class DQN:
         actions = self.exploration.integers(num_actions, size=count)
         if self.progress < self.config.learning_starts or explore.all():
             return actions
-        greedy = self.policy().act(self.store.latest(self.sampler.spec.stack))
+        policy = self.policy()
+        greedy = policy.act(self.store.latest(policy.stack))
         return np.where(explore, actions, greedy)
 
-    def _learn(self) -> dict[str, torch.Tensor]:
-        """All updates that are due, and the means of what they report."""
-        since = self.progress - self.config.learning_starts
-        due = max(0, since // self.config.update_every - self.updates)
-        reports = [self._update(self._sample()) for _ in range(due)]
+    def _learn(self, due: int) -> dict[str, torch.Tensor]:
+        """The updates that are due, and the means of what they report."""
+        reports = [self._update(self.replay.sample(self.progress)) for _ in range(due)]
         if not reports:
             return {}
         return {name: torch.stack([r[name] for r in reports]).mean() for name in reports[0]}
-
-    def _sample(self) -> Batch:
-        if isinstance(self.sampler, Prioritized):
-            return self.sampler.sample(self.config.batch_size, self.beta(self.progress))
-        return self.sampler.sample(self.config.batch_size)
 
     def _update(self, batch: Batch) -> dict[str, torch.Tensor]:
         with torch.no_grad():
@@ -358,10 +347,7 @@ class DQN:
         q = self.online(batch.obs)
         loss, td_error = q_loss(q, batch.action, target, batch.weight, self.config.huber)
         norm = self.gradient_step.step(loss)
-        if isinstance(self.sampler, Prioritized):
-            # An error that is not finite, whose step was skipped, is best not drawn again soon.
-            errors = td_error.abs().nan_to_num(nan=0.0, posinf=0.0)
-            self.sampler.update(batch.index, errors)
+        self.replay.update(batch, td_error)
         self.updates += 1
         return {
             "train/loss": loss.detach(),
@@ -375,7 +361,7 @@ class DQN:
             "online": self.online.state_dict(),
             "target": self.target.state_dict(),
             "gradient_step": self.gradient_step.state_dict(),
-            "sampler": self.sampler.state_dict(),
+            "sampler": self.replay.state_dict(),
             "exploration": self.exploration.bit_generator.state,
             "progress": self.progress,
             "updates": self.updates,
@@ -385,7 +371,7 @@ class DQN:
         self.online.load_state_dict(state["online"])
         self.target.load_state_dict(state["target"])
         self.gradient_step.load_state_dict(state["gradient_step"])
-        self.sampler.load_state_dict(state["sampler"])
+        self.replay.load_state_dict(state["sampler"])
         self.exploration.bit_generator.state = state["exploration"]
         self.progress = state["progress"]
         self.updates = state["updates"]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from playfield.buffers.pages import Page
 
 FORMAT = 1
+MOST_ACTIONS = 2**31  # what the column can hold
 FRAME_DTYPES = ("uint8", "float32")
 
 
@@ -224,12 +225,15 @@ class FrameStore:
         such as the value of a final observation, from which a truncated episode bootstraps.
         """
         self._check_writable()
-        if self.num_actions is not None and not 0 <= np.min(actions) <= np.max(actions) < (
-            self.num_actions
-        ):
-            raise ValueError(f"actions are {actions}, expected 0 to {self.num_actions - 1}")
         s = self._all_streams if streams is None else np.asarray(streams, np.int64)
-        arrivals.act(s, self.head, self.flags, np.ascontiguousarray(actions, np.int64), self.action)
+        limit = MOST_ACTIONS if self.num_actions is None else self.num_actions
+        wrong = arrivals.act(
+            s, self.head, self.flags, np.ascontiguousarray(actions, np.int64), self.action, limit
+        )
+        if wrong >= 0:
+            raise ValueError(
+                f"the action of stream {s[wrong]} is {actions[wrong]}, expected 0 to {limit - 1}"
+            )
         for name, values in extra.items():
             self.extra[name][s, (self.head[s] - 1) % self.slots] = values
 

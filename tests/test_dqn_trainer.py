@@ -11,6 +11,7 @@ import torch
 
 from playfield import envs
 from playfield.agents.dqn import DQN, DQNConfig, build_policy
+from playfield.buffers.prefetch import Prefetcher
 from playfield.errors import UserError
 
 CPU = torch.device("cpu")
@@ -141,7 +142,7 @@ def test_a_new_segment_truncates_the_open_episodes():
     for _ in range(4):
         dqn.step()
     dqn.begin_segment(1)
-    valid = dqn.sampler.valid_ids()
+    valid = dqn.replay.sampler.valid_ids()
     assert sorted(valid // 2) == [0, 0, 1, 1, 2, 2, 3, 3]  # the fifth frame ended as truncated
     lengths = [n for _ in range(10) for n in dqn.step().get("episode/length", [])]
     assert lengths == [9.0, 9.0]
@@ -152,9 +153,9 @@ def test_a_non_finite_target_is_skipped_and_the_weights_stay():
     run(dqn, 60)
     before = weights(dqn)
     dqn.store.reward[:] = np.inf
-    dqn.sampler.spec = replace(dqn.sampler.spec)  # rewards unclipped reach the loss
-    object.__setattr__(dqn.sampler.spec, "reward_clip", 0.0)
-    dqn.sampler._readers.clear()
+    dqn.replay.sampler.spec = replace(dqn.replay.sampler.spec)  # rewards unclipped reach the loss
+    object.__setattr__(dqn.replay.sampler.spec, "reward_clip", 0.0)
+    dqn.replay.sampler._readers.clear()
     run(dqn, 100)
     assert torch.equal(weights(dqn), before)
     assert int(dqn.gradient_step.skipped) > 0
@@ -162,7 +163,7 @@ def test_a_non_finite_target_is_skipped_and_the_weights_stay():
 
 def test_priorities_become_the_errors_of_the_batch_right_after_its_update():
     dqn = trainer(PRIORITIZED)
-    sample, update = dqn.sampler.sample, dqn.sampler.update
+    sample, update = dqn.replay.sampler.sample, dqn.replay.sampler.update
     drawn, given = [], []
 
     def noted_sample(size, beta):
@@ -178,7 +179,7 @@ def test_priorities_become_the_errors_of_the_batch_right_after_its_update():
         assert not priorities.requires_grad
         assert update(ids, priorities) == len(set(ids.tolist()))
 
-    dqn.sampler.sample, dqn.sampler.update = noted_sample, noted_update
+    dqn.replay.sampler.sample, dqn.replay.sampler.update = noted_sample, noted_update
     run(dqn, 200)
     assert len(given) == dqn.updates == len(drawn) > 30
     for (ids, error), (ids_given, priorities) in zip(drawn, given, strict=True):
@@ -189,7 +190,7 @@ def test_priorities_become_the_errors_of_the_batch_right_after_its_update():
 def test_importance_weights_reach_the_loss():
     dqn = trainer(PRIORITIZED)
     run(dqn, 100)
-    batch = dqn.sampler.sample(8, 1.0).clone()
+    batch = dqn.replay.sampler.sample(8, 1.0).clone()
     assert batch.weight.max() == 1 and batch.weight.min() < 1
     copy = trainer(PRIORITIZED)
     copy.load_state_dict(deepcopy(dqn.state_dict()))
@@ -238,3 +239,60 @@ def test_an_error_that_is_not_finite_stops_no_prioritised_run():
 def test_a_setting_out_of_range_is_refused_by_name(field, value, message):
     with pytest.raises(UserError, match=message):
         replace(SMALL, **{field: value})
+
+
+@pytest.mark.parametrize("config", [SMALL, PRIORITIZED], ids=["uniform", "prioritized"])
+def test_a_batch_assembled_in_the_background_is_the_one_that_would_be_drawn(config):
+    plain, ahead = trainer(config), trainer(config)
+    with Prefetcher(ahead.replay.sampler, CPU) as prefetcher:
+        ahead.replay._prefetcher = prefetcher
+        for dqn in (plain, ahead):
+            run(dqn, 300)
+    assert plain.updates > 50
+    assert torch.equal(weights(plain), weights(ahead))
+
+
+def test_frames_in_a_file_teach_the_same():
+    plain, mapped = trainer(), trainer(replace(SMALL, replay_device="mmap"))
+    for dqn in (plain, mapped):
+        run(dqn, 200)
+    assert mapped.store.placement == "mmap"
+    assert torch.equal(weights(plain), weights(mapped))
+
+
+def test_random_shifts_change_what_is_learnt_from_and_nothing_else():
+    plain, shifted = trainer(), trainer(replace(SMALL, random_shift=2))
+    for dqn in (plain, shifted):
+        run(dqn, 48)  # random play until the first update
+    assert plain.store.frames.equal(shifted.store.frames)
+    assert not torch.equal(weights(plain), weights(shifted))
+
+
+@pytest.mark.parametrize(
+    ("change", "env_id", "message"),
+    [
+        ({"random_shift": 4}, "CartPole-v1", "random_shift does not suit CartPole-v1"),
+        ({"random_shift": 5}, "playfield/Catch-v0", "random_shift does not suit playfield/Catch"),
+        ({"random_shift": -1}, "playfield/Catch-v0", "random_shift has to be 0 or more"),
+        ({"replay_device": "cuda"}, "playfield/Catch-v0", "replay_device=cuda needs a learner"),
+    ],
+)
+def test_a_replay_that_does_not_suit_is_refused_by_name(change, env_id, message):
+    with pytest.raises(UserError, match=message):
+        trainer(replace(SMALL, **change), env_id)
+
+
+@pytest.mark.gpu
+def test_a_gpu_learns_the_same_batches_from_frames_on_either_side():
+    device = torch.device("cuda")
+    batches = []
+    for place in ("cpu", "cuda"):
+        config = replace(SMALL, replay_device=place)
+        env = envs.make("playfield/Catch-v0", config.num_envs)
+        dqn = DQN(config, env, seed=0, device=device)
+        dqn.begin_segment(0)
+        run(dqn, 60)
+        dqn.replay.request(60)
+        batches.append(dqn.replay.sample(60).clone())
+    assert torch.equal(batches[0].index, batches[1].index)
+    assert batches[0].obs.device.type == "cuda"
