@@ -155,6 +155,9 @@ def newest_store(run: Run) -> FrameStore:
             id="dueling, three steps, bfloat16",
         ),
         pytest.param(replace(PLAIN, num_envs=1), 610, id="one environment"),
+        pytest.param(
+            replace(PLAIN, prioritized=True, random_shift=1), 449, id="prioritised, with views"
+        ),
     ],
 )
 def test_a_run_that_died_and_was_resumed_equals_one_that_never_stopped(
