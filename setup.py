@@ -26,6 +26,10 @@ ROOMS = (
 class BuildKernels(build_ext):
     """Optimised, but for any processor and without OpenMP: torch brings its own runtime of that."""
 
+    def initialize_options(self) -> None:
+        super().initialize_options()
+        self.parallel = True  # as many compilers as cores
+
     def build_extensions(self) -> None:
         self.cython_c_in_temp = True  # not beside its source
         self.cython_include_dirs = ["_ext"]  # where kernels find the .pxd files that they share
