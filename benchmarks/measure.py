@@ -25,7 +25,9 @@ from playfield.training.machine import git_commit, hardware, versions
 
 FORMAT = 1
 RESULTS = Path(__file__).resolve().parent / "results"
-PEERS = ("stable-baselines3", "opencv-python-headless")
+PEERS = (
+    "stable-baselines3", "opencv-python-headless", "cpprb", "torchrl", "tensordict", "tianshou"
+)  # fmt: skip
 
 # A value that begins with a folder at the root, on its own or after "=", as in "--root=/srv/runs".
 ABSOLUTE_PATH = re.compile(r"(^|[\s=:\"'(])(/[\w.+~-]+){2,}|[A-Za-z]:\\")

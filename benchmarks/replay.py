@@ -1,315 +1,197 @@
-"""Replay: playfield's frame store against stable-baselines3's ReplayBuffer, in one run.
+"""Replay: playfield's frame store against the replay memories of other libraries, in one run.
 
-Every peer holds the same 50,000 transitions of 84x84 pictures in stacks of four, and draws from
-them uniformly into torch tensors on the CPU. The peers take turns, a block of calls each. Three
-rows are no peers but bounds and variants:
+Every memory holds the same transitions of 84x84 pictures in stacks of four (Pong's, under a random
+policy) and draws from them, uniformly and by priority, over one step and three, into torch tensors
+on the CPU. Each peer, at each size, has a process of its own, with playfield's store beside it, and
+the two take turns. Before it is timed, what each peer draws is held against our store. Beside them
+run two bounds:
 
-  playfield, contiguous  obs and next_obs copied apart; as drawn they share three of five frames
-  numpy fancy index      five frames per transition by numpy from our table, rows already known
-  bare gather            our kernel alone, rows already known: little but the memory copy
+  bare gather   our kernel alone, rows already known: little but the memory copy
+  memcpy        as many bytes from one place to another
 
-Insertion is what one environment step costs each peer's memory, stacking excluded.
+Memory is what the process grows by. Saving counts until the bytes are on the disk.
 
-    python benchmarks/replay.py
+    python benchmarks/replay.py [--peers sb3,cpprb] [--sizes 50000] [--device cuda]
 """
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import cycle, islice
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from measure import (
-    Target,
-    alternate,
-    conditions,
-    destination,
-    need_stable_baselines3,
-    parser,
-    report,
-    show,
-    summarise,
-    threads_of,
-)
-from numpy.typing import NDArray
+from measure import Target, conditions, destination, parser, report, stop, threads_of
+from peers import PEERS, SHORT, Peer
+from peers.base import ALPHA, BETA, GAMMA
+from replay_data import ENV, SIZE, STACK, pong
+from replay_table import BATCH, OURS, Result, print_tables
+from replay_task import Task
 
-from playfield.buffers.store import FrameStore
-from playfield.buffers.transitions import TransitionReader, TransitionSpec
-from playfield.buffers.uniform import Uniform
-from playfield.envs.contract import VectorStep
-
-STACK, SIZE, ACTIONS = 4, 84, 6
-SPEC = TransitionSpec(stack=STACK, n_step=1, gamma=0.99)
-OURS, SB3 = "playfield", "SB3"
-SB3_LEAN = "SB3, optimize_memory_usage"
-CONTIGUOUS, FANCY, BARE = "playfield, contiguous", "numpy fancy index", "bare gather"
-#: Batch size: how many times faster than SB3, on two cores and one stream, we want to be.
-WANTED_RATIO = {32: 8.0, 256: 20.0}
-WANTED_BYTES = 7_200
+FOLDER = Path(__file__).resolve().parent
+SIZES, QUICK_SIZES = (50_000, 500_000), (400,)
+PICTURES, QUICK_PICTURES = 8_192, 512
+#: How many times a library's speed, uniformly and one step, we want to be.
+WANTED_RATIOS = {"stable-baselines3": 20.0, "cpprb": 3.0, "torchrl": 8.0, "tianshou": 15.0}
+#: Microseconds for a batch of 256 of one step, indices drawn and all; by whether it is prioritised.
+WANTED_TIMES = {False: 400.0, True: 600.0}
+WANTED_BYTES = 7_200.0
+#: Of the first checkpoint, when a twentieth of the store is new.
+WANTED_SHARES = {"bytes": 0.08, "seconds": 0.15}
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How much is stored and how often it is measured."""
-
-    transitions: int = 50_000
-    episodes: int = 40  # per stream; a game of Pong is about a thousand steps
-    blocks: int = 30
-    calls: int = 20  # per block and peer
-
-
-QUICK = Sizes(transitions=800, episodes=5, blocks=2, calls=3)
-
-
-@dataclass(frozen=True)
-class Moment:
-    """One step of E environments, as each peer wants it."""
-
-    step: VectorStep  # playfield stores this: one new frame each
-    obs: NDArray[np.uint8]  # [E, 4, H, W], SB3 stores both stacks: before the step
-    next_obs: NDArray[np.uint8]  # [E, 4, H, W], and after it
-    action: NDArray[np.int64]  # [E], chosen on next_obs
-    last_action: NDArray[np.int64]  # [E], led from obs to next_obs
-
-
-def episode_lengths(transitions: int, episodes: int, seed: int) -> list[int]:
-    """Random lengths of 1 or more that sum to `transitions`."""
-    cuts = np.random.default_rng(seed).choice(transitions - 1, episodes - 1, replace=False) + 1
-    return np.diff([0, *np.sort(cuts), transitions]).tolist()
-
-
-def play(streams: int, lengths: Sequence[int], seed: int) -> Iterator[Moment]:
-    """Endless play of random pictures, in episodes that end in all streams together.
-
-    What a byte says makes no difference to a copy, as long as its page is really there.
-    """
-    rng = np.random.default_rng(seed)
-    pictures = rng.integers(0, 256, (1024, SIZE, SIZE), dtype=np.uint8)
-    no, yes = np.zeros(streams, bool), np.ones(streams, bool)
-    for length in cycle(lengths):
-        obs = np.zeros((streams, STACK, SIZE, SIZE), np.uint8)
-        action = np.zeros(streams, np.int64)
-        for t in range(length + 1):
-            frames = pictures[rng.integers(len(pictures), size=streams)][:, None]
-            next_obs = np.concatenate([obs[:, 1:], frames], axis=1)
-            last_action, action = action, rng.integers(ACTIONS, size=streams)
-            step = VectorStep(
-                frames=frames,
-                reward=rng.integers(-1, 2, streams).astype(np.float32),
-                terminated=yes if t == length else no,
-                truncated=no,
-                life_lost=no,
-                first=yes if t == 0 else no,
-                lives=np.zeros(streams, np.int64),
-            )
-            yield Moment(step, obs, next_obs, action, last_action)
-            obs = next_obs
-
-
-class Memories:
-    """The same transitions in every peer's memory."""
-
-    def __init__(self, sizes: Sizes, streams: int) -> None:
-        from gymnasium import spaces
-        from stable_baselines3.common.buffers import ReplayBuffer
-
-        self.streams = streams
-        self.lengths = episode_lengths(sizes.transitions // streams, sizes.episodes, seed=0)
-        moments = sum(self.lengths) + len(self.lengths)  # an episode's last frame has no action
-        self.store = FrameStore(moments * streams, streams, (1, SIZE, SIZE))
-
-        def sb3(lean: bool) -> ReplayBuffer:
-            return ReplayBuffer(
-                sizes.transitions,
-                spaces.Box(0, 255, (STACK, SIZE, SIZE), np.uint8),
-                spaces.Discrete(ACTIONS),
-                device="cpu",
-                n_envs=streams,
-                optimize_memory_usage=lean,
-                handle_timeout_termination=not lean,  # SB3 refuses both at once
-            )
-
-        self.sb3, self.sb3_lean = sb3(lean=False), sb3(lean=True)
-        for moment in islice(play(streams, self.lengths, seed=1), moments):
-            for insert in self.inserters().values():
-                insert(moment)
-        self._check()
-
-    def inserters(self) -> dict[str, Callable[[Moment], None]]:
-        """What each peer does with one step."""
-
-        def ours(moment: Moment) -> None:
-            self.store.append(moment.step)
-            self.store.act(moment.action)
-
-        def into(buffer: Any) -> Callable[[Moment], None]:
-            def insert(moment: Moment) -> None:
-                if not moment.step.first[0]:
-                    buffer.add(
-                        moment.obs,
-                        moment.next_obs,
-                        moment.last_action,
-                        moment.step.reward,
-                        moment.step.terminated,
-                        infos,
-                    )
-
-            return insert
-
-        infos: list[dict[str, Any]] = [{}] * self.streams
-        return {SB3: into(self.sb3), SB3_LEAN: into(self.sb3_lean), OURS: ours}
-
-    def _check(self) -> None:
-        """Raise AssertionError unless ours and SB3's memories say the same of every 97th moment."""
-        times = np.concatenate(
-            [
-                np.arange(length) + start
-                for length, start in zip(
-                    self.lengths, np.cumsum([0, *(n + 1 for n in self.lengths[:-1])]), strict=True
-                )
-            ]
-        )
-        assert len(Uniform(self.store, SPEC, 0).valid_ids()) == len(times) * self.streams
-        places = np.arange(0, len(times), 97)
-        stream = self.streams - 1
-        reader = TransitionReader(self.store, SPEC, len(places))
-        batch = reader(times[places] * self.streams + stream)
-        for ours, theirs in (
-            (batch.obs, self.sb3.observations[places, stream]),
-            (batch.next_obs, self.sb3.next_observations[places, stream]),
-            (batch.action, self.sb3.actions[places, stream, 0]),
-            (batch.reward, self.sb3.rewards[places, stream]),
-            (batch.discount == 0, self.sb3.dones[places, stream].astype(bool)),
-        ):
-            assert np.array_equal(ours.numpy(), theirs)
-
-    def bytes_per_transition(self) -> dict[str, float]:
-        """Bytes of what each peer stores, by transitions that can be drawn; batches left out."""
-        store = self.store
-        valid = len(Uniform(store, SPEC, 0).valid_ids())
-        arrays = [store.frame_table.numpy(), *store.column_state().values()]
-        found = {OURS: sum(array.nbytes for array in arrays) / valid}
-        for name, buffer in ((SB3, self.sb3), (SB3_LEAN, self.sb3_lean)):
-            arrays = [a for a in vars(buffer).values() if isinstance(a, np.ndarray)]
-            held = buffer.size() * self.streams
-            found[name] = sum(array.nbytes for array in arrays) / held
-        return found
-
-
-def sampling(memories: Memories, batch_size: int, sizes: Sizes) -> dict[str, list[float]]:
-    """Microseconds per batch of each peer and bound."""
-    store, sb3, sb3_lean = memories.store, memories.sb3, memories.sb3_lean
-    sampler, apart = Uniform(store, SPEC, 0), Uniform(store, SPEC, 1)
-
-    def contiguous() -> tuple[torch.Tensor, torch.Tensor]:
-        batch = apart.sample(batch_size)
-        return batch.obs.contiguous(), batch.next_obs.contiguous()
-
-    # Fresh rows for each call of the bounds too: the same ones would come from the cache.
-    rng = np.random.default_rng(2)
-    oldest = rng.integers(0, store.capacity - SPEC.frames_read, (64, batch_size, 1))
-    rows = cycle(oldest + np.arange(SPEC.frames_read))
-    fancy_rows = cycle((oldest + np.arange(SPEC.frames_read))[::-1])
-    table = store.frame_table.numpy()
-    out = np.zeros((batch_size * SPEC.frames_read, store.frame_bytes), np.uint8)
-    return alternate(
-        {
-            SB3: lambda: sb3.sample(batch_size),
-            OURS: lambda: sampler.sample(batch_size),
-            SB3_LEAN: lambda: sb3_lean.sample(batch_size),
-            CONTIGUOUS: contiguous,
-            FANCY: lambda: torch.from_numpy(table[next(fancy_rows)]),
-            BARE: lambda: store.gather_into(next(rows), out),
-        },
-        blocks=sizes.blocks,
-        calls=sizes.calls,
-        warm_up=2,
+def arguments() -> argparse.Namespace:
+    made = parser(__doc__)
+    made.add_argument(
+        "--peers", help=f"libraries to compare with, of {','.join(SHORT)}; all that are installed"
     )
+    made.add_argument(
+        "--sizes", help=f"transitions to store; {','.join(map(str, SIZES))}, fewer with --quick"
+    )
+    made.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu",
+        help="where the memories live; the result for cuda is a file of its own",
+    )  # fmt: skip
+    return made.parse_args()
 
 
-def insertion(memories: Memories, sizes: Sizes) -> dict[str, list[float]]:
-    """Microseconds per environment step (one transition per stream), in memories that are full."""
-    count = (sizes.blocks + 1) * sizes.calls
-    moments = list(islice(play(memories.streams, [count], seed=3), count))
+def chosen_peers(names: str | None) -> list[type[Peer]]:
+    """The peers of the libraries named, which have to be there; of all libraries for None."""
+    shorts = list(SHORT) if names is None else names.split(",")
+    for short in shorts:
+        if short not in SHORT:
+            stop(f"there is no peer {short!r}: choose of {', '.join(SHORT)}.")
+    chosen = [peer for peer in PEERS if peer.library in {SHORT[short] for short in shorts}]
+    missing = sorted({peer.library for peer in chosen if peer.installed() is None})
+    if missing and (names is not None or len(missing) == len(SHORT)):
+        stop(f'{", ".join(missing)} not installed: pip install "playfield[bench]".')
+    return chosen
 
-    def each(insert: Callable[[Moment], None]) -> Callable[[], None]:
-        following = iter(moments)
-        return lambda: insert(next(following))
 
-    peers = {name: each(insert) for name, insert in memories.inserters().items()}
-    return alternate(peers, blocks=sizes.blocks, calls=sizes.calls)
+def chosen_sizes(sizes: str | None, quick: bool) -> list[int]:
+    if sizes is None:
+        return list(QUICK_SIZES if quick else SIZES)
+    try:
+        chosen = [int(size) for size in sizes.split(",")]
+    except ValueError:
+        stop(f"--sizes takes numbers of transitions, not {sizes!r}.")
+    if min(chosen) < 400:
+        stop(f"{min(chosen)} transitions are too few: 400 or more.")
+    return chosen
+
+
+def run(script: str, task: Task, scratch: Path) -> dict[str, Any]:
+    """What one process measured; where it was killed, that is why nothing was."""
+    output = scratch / "result.json"
+    output.unlink(missing_ok=True)
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / script), json.dumps(asdict(task)), str(output)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    print(f"{task.label}, {task.size:,}: {time.perf_counter() - start:.0f} s", flush=True)
+    if done.returncode < 0:
+        reason = f"its process was ended by signal {-done.returncode}: is there too little memory?"
+        gap = {"peer": task.label, "size": task.size, "reason": reason}
+        return {"measurements": [], "skipped": [gap]}
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+        raise SystemExit(1)
+    found: dict[str, Any] = json.loads(output.read_text())
+    return found
+
+
+def targets_of(result: Result) -> Iterator[Target]:
+    """What was wanted of one step, at every size."""
+    for size in result.sizes:
+        of_size = {"operation": "sample", "size": size, "n_step": 1, "batch_size": BATCH}
+        for prioritized, wanted in WANTED_TIMES.items():
+            taken = result.time(OURS, **of_size, prioritized=prioritized)
+            if taken is not None:
+                kind = "prioritised" if prioritized else "uniform"
+                what = f"µs for {BATCH} of {size:,}, {kind}"
+                yield Target(what, wanted, taken, at_least=False)
+        for library, wanted in WANTED_RATIOS.items():
+            fastest = result.fastest(library, **of_size, prioritized=False)
+            if fastest is not None:
+                label, ratio = fastest
+                yield Target(f"times {label}'s speed, {BATCH} of {size:,}", wanted, ratio)
+        what = {"operation": "memory", "size": size, "n_step": 1, "prioritized": True}
+        held = result.number(OURS, "bytes_per_transition", **what)
+        if held is not None:
+            what = f"bytes per transition, of {size:,}, priorities included"
+            yield Target(what, WANTED_BYTES, held, at_least=False)
+    for m in result.found(operation="second checkpoint"):
+        for key, wanted in WANTED_SHARES.items():
+            share = m["second"][key] / m["first"][key]
+            what = f"second checkpoint of {m['size']:,}, {key} of the first's"
+            yield Target(what, wanted, share, at_least=False)
 
 
 def main() -> None:
-    options = parser(__doc__).parse_args()
-    need_stable_baselines3()
+    options = arguments()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        stop("there is no CUDA device here: leave --device out.")
+    peers = chosen_peers(options.peers)
+    sizes = chosen_sizes(options.sizes, options.quick)
     record = conditions(options)
     threads = threads_of(options)
-    torch.set_num_threads(threads)  # nothing else that our own training sets: SB3 would gain too
-    np.random.seed(0)  # noqa: NPY002 - SB3 draws from numpy's global generator
-    sizes = QUICK if options.quick else Sizes()
     measurements: list[dict[str, Any]] = []
-    targets: list[Target] = []
-    bytes_per_transition: dict[str, dict[str, float]] = {}
-
-    def add(what: str, streams: int, batch: int | None, samples: dict[str, list[float]]) -> None:
-        summaries = {name: summarise(taken) for name, taken in samples.items()}
-        ratios = {name: summaries[SB3].median / s.median for name, s in summaries.items()}
-        if streams == 1 and batch in WANTED_RATIO:
-            wanted = WANTED_RATIO[batch]
-            targets.append(Target(f"sample {batch}, times SB3's speed", wanted, ratios[OURS]))
-        measurements.append(
-            {
-                "what": what,
-                "streams": streams,
-                "batch_size": batch,
-                "unit": "microseconds",
-                "summary": {name: asdict(summary) for name, summary in summaries.items()},
-                "sb3_time_over_this": ratios,
-                "samples": samples,
-            }
-        )
-        size = "" if batch is None else f" {batch}"
-        show(
-            f"{what}{size}, {streams} stream{'s' if streams > 1 else ''}",
-            ("", "us: median (quartiles)", "SB3's time / this"),
-            [(name, str(s), f"{ratios[name]:.2f}") for name, s in summaries.items()],
-        )
-
-    for streams in (1, 8):
-        memories = Memories(sizes, streams)
-        memories.store.threads = min(memories.store.threads, threads)
-        for batch_size in WANTED_RATIO:
-            add("sample", streams, batch_size, sampling(memories, batch_size, sizes))
-        add("insert one step", streams, None, insertion(memories, sizes))
-        found = memories.bytes_per_transition()
-        bytes_per_transition[f"streams={streams}"] = found
-        del memories
-        gc.collect()  # SB3's peer is 3 GB: the next one should not have to stand beside it
-
-    show(
-        "bytes per transition",
-        ("", *bytes_per_transition),
-        [
-            (name, *(f"{found[name]:,.0f}" for found in bytes_per_transition.values()))
-            for name in (SB3, SB3_LEAN, OURS)
-        ],
-    )
-    if not options.quick:  # tiny stores are mostly scratch
-        measured = max(found[OURS] for found in bytes_per_transition.values())
-        targets.append(Target("bytes per transition", WANTED_BYTES, measured, at_least=False))
+    skipped: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="playfield-replay-") as folder:
+        scratch = Path(folder)
+        pictures = scratch / "pictures.npy"
+        np.save(pictures, pong(QUICK_PICTURES if options.quick else PICTURES))
+        for size in sizes:
+            for peer in (None, *peers):
+                label = OURS if peer is None else peer.label
+                task = Task(
+                    label, size, threads, options.device, options.quick, str(pictures), folder
+                )
+                if peer is None:
+                    if options.device != "cpu":
+                        continue  # what is saved is the same wherever it lay
+                    found = run("replay_disk.py", task, scratch)
+                elif peer.installed() is None:
+                    found = _gap(label, f"{peer.library} is not installed")
+                elif options.device not in peer.devices:
+                    found = _gap(label, "it keeps what it holds in the CPU's memory")
+                else:
+                    found = run("replay_pair.py", task, scratch)
+                measurements += found["measurements"]
+                skipped += found["skipped"]
     record |= {
         "threads": threads,
-        "sizes": asdict(sizes),
-        "transition": {"stack": STACK, "frame": [SIZE, SIZE], "n_step": 1},
-        "bytes_per_transition": bytes_per_transition,
+        "device": options.device,
+        "sizes": sizes,
+        "pictures": f"{ENV}, random policy, {PICTURES:,} frames over and over",
+        "transition": {"stack": STACK, "frame": [SIZE, SIZE], "gamma": GAMMA},
+        "priorities": {"alpha": ALPHA, "beta": BETA},
+        "peers": {
+            peer.label: {"library": peer.library, "version": peer.installed(), "how": peer.how}
+            for peer in peers
+        },
         "measurements": measurements,
+        "skipped": skipped,
     }
-    report("replay", record, targets, destination(options))
+    print_tables(record)
+    targets = [] if options.device != "cpu" else list(targets_of(Result(record)))
+    name = "replay" if options.device == "cpu" else f"replay_{options.device}"
+    report(name, record, targets, destination(options))
+
+
+def _gap(label: str, reason: str) -> dict[str, Any]:
+    return {"measurements": [], "skipped": [{"peer": label, "reason": reason}]}
 
 
 if __name__ == "__main__":

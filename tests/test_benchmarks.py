@@ -13,29 +13,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from benchmark_scripts import FOLDER, quick, script
 
 from playfield.atomic import write_atomically
 
-FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 needs_sb3 = pytest.mark.skipif(
     importlib.util.find_spec("stable_baselines3") is None,
     reason="the comparison is with stable-baselines3, which is not installed (extra `bench`)",
 )
 PLENTY = 10**6
-
-
-def script(name: str) -> ModuleType:
-    """A benchmark script as a module; scripts import each other by their bare names."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        return module
-    finally:
-        sys.path.remove(str(FOLDER))
 
 
 @pytest.fixture(scope="module")
@@ -46,19 +32,6 @@ def measure() -> ModuleType:
 @pytest.fixture(scope="module")
 def learning_curve() -> ModuleType:
     return script("learning_curve")
-
-
-def quick(name: str, output: Path, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, str(FOLDER / f"{name}.py"), "--quick", "--output", str(output)]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    record: dict[str, Any] = json.loads((output / f"{name}.json").read_text())
-    assert record["quick"] is True
-    assert {"torch", "numpy", "playfield"} <= set(record["versions"])
-    assert {"cpu", "cores"} <= set(record["hardware"])
-    for target in record["targets"]:
-        assert {"what", "wanted", "measured", "at_least", "reached"} == set(target)
-    return record
 
 
 # --- measuring ------------------------------------------------------------------------------------
@@ -198,21 +171,6 @@ def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
 
 
 # --- whole scripts --------------------------------------------------------------------------------
-
-
-@needs_sb3
-@pytest.mark.slow
-def test_replay_compares_every_peer(tmp_path: Path) -> None:
-    record = quick("replay", tmp_path)
-    measured = {(m["what"], m["streams"], m["batch_size"]) for m in record["measurements"]}
-    assert {("sample", streams, batch) for streams in (1, 8) for batch in (32, 256)} <= measured
-    assert {("insert one step", streams, None) for streams in (1, 8)} <= measured
-    for measurement in record["measurements"]:
-        assert {"SB3", "playfield"} <= set(measurement["summary"])
-        for name, summary in measurement["summary"].items():
-            assert summary["count"] == len(measurement["samples"][name])
-    # Two stacks of four 84x84 pictures, and a few numbers.
-    assert 56_448 <= record["bytes_per_transition"]["streams=1"]["SB3"] <= 56_500
 
 
 @needs_sb3
