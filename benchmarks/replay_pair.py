@@ -274,7 +274,7 @@ class Pair:
         )
         if kept > LARGEST_SAVE:
             return f"saving {kept / 1e9:.1f} GB is left out for time"
-        if unpacked + GIB > free_memory("cpu"):
+        if unpacked and unpacked + 3 * GIB > free_memory("cpu"):
             return f"saving unpacks {unpacked / 1e9:.1f} GB, too much beside what is there"
         return None
 
