@@ -31,7 +31,7 @@ from playfield.training.devices import precision
 from playfield.training.gradient_step import GradientStep
 from playfield.training.schedules import Linear
 from playfield.training.seeding import derive_seed
-from playfield.training.trainer import Metrics, State
+from playfield.training.trainer import Decision, Metrics, State
 
 
 @dataclass(frozen=True)
@@ -201,16 +201,11 @@ class GreedyPolicy:
         self.network, self.stack, self.device = network, stack, device
 
     @torch.inference_mode()
-    def act(self, obs: torch.Tensor) -> NDArray[np.int64]:
-        """The best actions `[E]` for observations `[E, ...]`."""
-        actions: NDArray[np.int64] = self.network(obs.to(self.device)).argmax(1).cpu().numpy()
-        return actions
-
-    @torch.inference_mode()
-    def values(self, obs: torch.Tensor) -> torch.Tensor:
-        """Q-values `[E, num_actions]` float32 on the CPU."""
-        q: torch.Tensor = self.network(obs.to(self.device)).cpu()
-        return q
+    def act(self, obs: torch.Tensor, first: NDArray[np.bool_]) -> Decision:
+        """The best actions, by the Q-values of observations `[E, ...]`; they need no memory."""
+        q = self.network(obs.to(self.device)).cpu()
+        value, action = q.max(1)
+        return Decision(action.numpy(), value.numpy(), q.numpy())
 
 
 def stack_for(config: DQNConfig, spec: EnvSpec) -> int:
@@ -277,6 +272,7 @@ class DQN:
         self.epsilon = Linear(config.epsilon_start, config.epsilon_final, config.epsilon_steps)
         self.exploration = np.random.default_rng(derive_seed(seed, "exploration"))
         self.episodes = EpisodeLog(env.num_envs)
+        self._first = np.ones(env.num_envs, np.bool_)  # [E], the newest frame begins an episode
         self.progress = 0
         self.updates = 0
 
@@ -295,10 +291,19 @@ class DQN:
     def policy(self) -> GreedyPolicy:
         return GreedyPolicy(self.online, self.replay.sampler.spec.stack, self.device)
 
+    @property
+    def network(self) -> QNetwork:
+        return self.online
+
+    def network_replaced(self) -> None:
+        copy_weights(self.online, self.target)
+
     def begin_segment(self, segment: int) -> None:
         self.store.end_episodes()
         self.episodes.restart()
-        self.store.append(self.env.reset(derive_seed(self.seed, "train", "env", segment)))
+        step = self.env.reset(derive_seed(self.seed, "train", "env", segment))
+        self.store.append(step)
+        self._first = step.first
 
     def step(self) -> Metrics:
         since = self.progress - self.config.learning_starts
@@ -311,6 +316,7 @@ class DQN:
         learning = self._learn(due)  # while the environments run
         step = self.env.recv()
         self.store.append(step)
+        self._first = step.first
         before = self.progress
         self.progress += int((~step.first).sum())
         if before // self.config.target_every != self.progress // self.config.target_every:
@@ -329,7 +335,7 @@ class DQN:
         if self.progress < self.config.learning_starts or explore.all():
             return actions
         policy = self.policy()
-        greedy = policy.act(self.store.latest(policy.stack))
+        greedy = policy.act(self.store.latest(policy.stack), self._first).action
         return np.where(explore, actions, greedy)
 
     def _learn(self, due: int) -> dict[str, torch.Tensor]:

@@ -132,7 +132,7 @@ def scenes(env: VectorEnv, policy: Policy, *, seed: int, epsilon: float) -> Iter
             game=game,
             score=score,
             action=env.spec.action_meanings[moment.actions[0]],
-            value=float(policy.values(moment.obs)[0].max()),
+            value=float(moment.decision.value[0]),
             ended=bool(step.terminated[0] or step.truncated[0]),
         )
 

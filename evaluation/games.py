@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from playfield.buffers.store import FrameStore
 from playfield.envs.contract import VectorEnv, VectorStep
-from playfield.training.trainer import Policy
+from playfield.training.trainer import Decision, Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ class Moment:
 
     step: VectorStep
     obs: torch.Tensor  # [E, stack*C, H, W] uint8, or [E, stack*D] float32
-    actions: NDArray[np.int64]  # [E], the answer to `obs`
+    decision: Decision  # the policy's answer to `obs`
+    actions: NDArray[np.int64]  # [E], what is done: now and then something else, at random
 
 
 def quotas(episodes: int, num_envs: int) -> NDArray[np.int64]:
@@ -57,11 +58,11 @@ def moments(env: VectorEnv, policy: Policy, *, seed: int, epsilon: float) -> Ite
     while True:
         store.append(step)
         obs = store.latest(policy.stack)
-        actions = policy.act(obs)
+        decision = policy.act(obs, step.first)
         explore = rng.random(env.num_envs) < epsilon
         random = rng.integers(spec.num_actions, size=env.num_envs)
-        actions = np.where(explore, random, actions).astype(np.int64)
-        yield Moment(step, obs, actions)
+        actions = np.where(explore, random, decision.action).astype(np.int64)
+        yield Moment(step, obs, decision, actions)
         store.act(actions)
         step = env.step(actions)
 

@@ -30,7 +30,7 @@ def greedy_returns(dqn, env_id, games, seed):
     policy, step = dqn.policy(), env.reset(seed)
     returns = []
     while len(returns) < games:
-        step = env.step(policy.act(torch.from_numpy(step.frames)))
+        step = env.step(policy.act(torch.from_numpy(step.frames), step.first).action)
         returns += step.reward[step.terminated].tolist()
     return returns
 
@@ -63,12 +63,16 @@ def test_the_values_of_a_chain_equal_value_iteration(double, dueling, n_step):
     )  # fmt: skip
     dqn = learn(config, "playfield/Chain-v0", 16_000)
     cells = torch.eye(CELLS)[1:-1]
-    values = dqn.policy().values(cells).numpy()
+    values = values_of(dqn, cells)
     expected = chain_values(0.9)[1:-1]
     if n_step == 1:
         np.testing.assert_allclose(values, expected, atol=1e-2)
     else:
         np.testing.assert_array_equal(values.argmax(1), expected.argmax(1))
+
+
+def values_of(dqn, obs):
+    return dqn.policy().act(obs, np.ones(len(obs), bool)).preference
 
 
 def endless_learner(seed=0):
@@ -82,8 +86,8 @@ def endless_learner(seed=0):
 
 def test_an_endless_reward_is_worth_one_over_one_minus_gamma():
     dqn = learn(*endless_learner(), 6_000)
-    values = dqn.policy().values(torch.ones(1, 1))
-    np.testing.assert_allclose(values.numpy(), endless_value(0.9), rtol=1e-2)
+    values = values_of(dqn, torch.ones(1, 1))
+    np.testing.assert_allclose(values, endless_value(0.9), rtol=1e-2)
 
 
 def test_taking_truncation_for_termination_would_nearly_halve_that_value(monkeypatch):
@@ -99,5 +103,5 @@ def test_taking_truncation_for_termination_would_nearly_halve_that_value(monkeyp
 
     monkeypatch.setattr(module.FrameStore, "append", confused)
     dqn = learn(*endless_learner(), 6_000)
-    values = dqn.policy().values(torch.ones(1, 1))
-    np.testing.assert_allclose(values.numpy(), 1 / (1 - 0.9 * 0.9), rtol=0.3)
+    values = values_of(dqn, torch.ones(1, 1))
+    np.testing.assert_allclose(values, 1 / (1 - 0.9 * 0.9), rtol=0.3)

@@ -92,7 +92,11 @@ def test_the_greedy_policy_takes_the_highest_value():
     run(dqn, 60)
     policy = dqn.policy()
     obs = dqn.store.latest(policy.stack)
-    np.testing.assert_array_equal(policy.act(obs), policy.values(obs).argmax(1).numpy())
+    decision = policy.act(obs, np.ones(len(obs), bool))
+    q = dqn.online(obs).detach().numpy()
+    np.testing.assert_array_equal(decision.preference, q)
+    np.testing.assert_array_equal(decision.action, q.argmax(1))
+    np.testing.assert_array_equal(decision.value, q.max(1))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_does_not():
@@ -134,7 +138,10 @@ def test_a_policy_is_built_from_a_state_alone():
     run(dqn, 100)
     policy = build_policy(dqn.config, dqn.env.spec, dqn.state_dict(), CPU)
     obs = dqn.store.latest(1)
-    assert torch.equal(policy.values(obs), dqn.policy().values(obs))
+    first = np.ones(len(obs), bool)
+    np.testing.assert_array_equal(
+        policy.act(obs, first).preference, dqn.policy().act(obs, first).preference
+    )
 
 
 def test_a_new_segment_truncates_the_open_episodes():

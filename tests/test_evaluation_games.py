@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from playfield import envs
 from playfield.envs.contract import EnvSpec, VectorStep
 from playfield.evaluation.games import moments, play_games, quotas
+from playfield.training.trainer import Decision
 
 
 class Scripted:
@@ -65,6 +66,10 @@ class Scripted:
         )
 
 
+def certain(action: NDArray[np.int64]) -> Decision:
+    return Decision(action, np.zeros(len(action), np.float32), np.eye(3, dtype=np.float32)[action])
+
+
 class Always:
     """Takes one action always."""
 
@@ -73,21 +78,18 @@ class Always:
         self.stack = stack
         self.observed: list[torch.Tensor] = []
 
-    def act(self, obs: torch.Tensor) -> NDArray[np.int64]:
+    def act(self, obs: torch.Tensor, first: NDArray[np.bool_]) -> Decision:
         self.observed.append(obs.clone())
-        return np.full(len(obs), self.action, np.int64)
-
-    def values(self, obs: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(len(obs), 3)
+        return certain(np.full(len(obs), self.action, np.int64))
 
 
 class CatchPlayer(Always):
     """Plays Catch perfectly: moves under the ball."""
 
-    def act(self, obs: torch.Tensor) -> NDArray[np.int64]:
+    def act(self, obs: torch.Tensor, first: NDArray[np.bool_]) -> Decision:
         ball = obs[:, 0, :-1].amax(1).argmax(1)
         paddle = obs[:, 0, -1].argmax(1)
-        return (1 + torch.sign(ball - paddle)).numpy().astype(np.int64)
+        return certain((1 + torch.sign(ball - paddle)).numpy().astype(np.int64))
 
 
 @pytest.mark.parametrize(

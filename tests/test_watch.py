@@ -19,6 +19,7 @@ from playfield import envs
 from playfield.commands.watch import Scene, bounded, pictures_per_second, scenes
 from playfield.envs.contract import EnvSpec
 from playfield.evaluation.terminal import Screen
+from playfield.training.trainer import Decision
 
 __all__ = ["catch_run", "playfield"]  # fixtures
 
@@ -28,11 +29,9 @@ class Stay:
 
     stack = 1
 
-    def act(self, obs: torch.Tensor) -> NDArray[np.int64]:
-        return np.ones(len(obs), np.int64)
-
-    def values(self, obs: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([[-3.0, -2.0, -5.0]])
+    def act(self, obs: torch.Tensor, first: NDArray[np.bool_]) -> Decision:
+        values = np.array([[-3.0, -2.0, -5.0]], np.float32)
+        return Decision(np.ones(len(obs), np.int64), values.max(1), values)
 
 
 @pytest.fixture

@@ -44,3 +44,56 @@ class Linear:
             return self.end  # exactly, whatever the rounding of the line
         fraction = max(progress, 0.0) / self.duration
         return self.start + fraction * (self.end - self.start)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from `start` at progress 0 to `end` at `duration`, and `end` from there on.
+
+    Loshchilov and Hutter 2017, equation 5, without restarts. `duration` as for `Linear`.
+    """
+
+    start: float
+    end: float
+    duration: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.duration) and self.duration >= 0):
+            raise ValueError(f"Cosine: duration must be 0 or more, not {self.duration}")
+
+    def __call__(self, progress: float) -> float:
+        if progress >= self.duration:
+            return self.end
+        fraction = max(progress, 0.0) / self.duration
+        return self.end + 0.5 * (self.start - self.end) * (1 + math.cos(math.pi * fraction))
+
+
+@dataclass(frozen=True)
+class Steps:
+    """`start`, multiplied by `factor` whenever another `every` of progress is done."""
+
+    start: float
+    factor: float
+    every: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.every) and self.every > 0):
+            raise ValueError(f"Steps: every must be more than 0, not {self.every}")
+
+    def __call__(self, progress: float) -> float:
+        return self.start * self.factor ** math.floor(max(progress, 0.0) / self.every)
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """`schedule`, times a factor that rises in a straight line from 0 to 1 over `duration`."""
+
+    schedule: Schedule
+    duration: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.duration) and self.duration > 0):
+            raise ValueError(f"Warmup: duration must be more than 0, not {self.duration}")
+
+    def __call__(self, progress: float) -> float:
+        return self.schedule(progress) * min(max(progress, 0.0) / self.duration, 1.0)

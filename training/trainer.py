@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 if TYPE_CHECKING:
     from playfield.buffers.store import FrameStore
@@ -21,17 +23,29 @@ Metrics = Mapping[str, float | torch.Tensor | Sequence[float]]
 State = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an agent does on E observations, and what it thinks of them."""
+
+    action: NDArray[np.int64]  # [E]
+    value: NDArray[np.float32]  # [E], the return that it expects from here
+    preference: NDArray[np.float32]  # [E, num_actions]: action values, or probabilities
+
+
 class Policy(Protocol):
-    """Something that acts: what evaluation and `watch` need of an agent."""
+    """Something that acts: what evaluation and `watch` need of an agent.
+
+    One with a memory keeps it from one call to the next, so each game in turn needs every one of
+    its observations shown, in order.
+    """
 
     stack: int  # frames per observation
 
-    def act(self, obs: torch.Tensor) -> NDArray[np.int64]:
-        """Actions `[E]` for observations `[E, stack*C, H, W]` uint8 or `[E, stack*D]` float32."""
-        ...
+    def act(self, obs: torch.Tensor, first: NDArray[np.bool_]) -> Decision:
+        """What to do on `[E, stack*C, H, W]` uint8 or `[E, stack*D]` float32 observations.
 
-    def values(self, obs: torch.Tensor) -> torch.Tensor:
-        """What the agent thinks of each action, `[E, num_actions]` float32 on the CPU."""
+        `first` `[E]` marks those that begin an episode, where a memory starts afresh.
+        """
         ...
 
 
@@ -69,6 +83,15 @@ class Trainer(Protocol):
         Emulator state cannot be saved, so a segment begins at the start, on resume, and after every
         checkpoint, where the run that is not stopped has to go on like the one that is.
         """
+        ...
+
+    @property
+    def network(self) -> nn.Module:
+        """What learns. Its part called `encoder` sees; the rest decides."""
+        ...
+
+    def network_replaced(self) -> None:
+        """Bring what was made from `network` up to date: its weights were set from outside."""
         ...
 
     def policy(self) -> Policy:
