@@ -230,7 +230,16 @@ def look(network: ActorCritic, batch: StepBatch | StreamBatch) -> Seen:
     if isinstance(batch, StepBatch):
         logits, value = network(batch.obs)
         return Seen(logits, value, batch.action, batch.extra)
-    logits, value, _ = network.unroll(batch.obs, batch.first, batch.initial["memory"])
+    logits, value = look_at_streams(network, batch)
     valid = batch.valid
     noted = {name: column[valid] for name, column in batch.extra.items()}
     return Seen(logits[valid], value[valid], batch.action[valid], noted)
+
+
+def look_at_streams(network: ActorCritic, batch: StreamBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits `[T, B, A]` and values `[T, B]` of every row, final observations among them."""
+    if network.memory is None:
+        logits, value = network(batch.obs.flatten(0, 1))
+        return logits.unflatten(0, batch.first.shape), value.unflatten(0, batch.first.shape)
+    logits, value, _ = network.unroll(batch.obs, batch.first, batch.initial["memory"])
+    return logits, value

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
 def log_prob(logits: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-    """log pi(a|s) `[B]` float32, whatever the network computes in, of logits `[B, A]`, action `[B]`."""
+    """log pi(a|s) `[B]` of logits `[B, A]` and actions `[B]`; float32 whatever computed them."""
     return logits.float().log_softmax(1).gather(1, action.unsqueeze(1)).squeeze(1)
 
 
@@ -53,15 +57,20 @@ def normalized(advantage: torch.Tensor) -> torch.Tensor:
     return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
 
-def explained_variance(value: torch.Tensor, return_: torch.Tensor) -> torch.Tensor:
-    """1 - Var(return - value) / Var(return) (0-d): 1 is perfect, 0 no better than a constant.
+def explained_variance(value: NDArray[np.float32], return_: NDArray[np.float32]) -> float:
+    """1 - Var(return - value) / Var(return), of `[N]` each: 1 is perfect, 0 a constant's worth.
 
     0 where all returns are the same.
     """
-    _check(value, return_)
-    spread = return_.var(correction=0)
-    ratio = (return_ - value).var(correction=0) / spread
-    return torch.where(spread > 0, 1 - ratio, torch.zeros_like(spread))
+    spread = float(return_.var(dtype=np.float64))
+    return 1.0 - float((return_ - value).var(dtype=np.float64)) / spread if spread > 0 else 0.0
+
+
+def mean_of(reports: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The mean (0-d) over several updates of everything that they report."""
+    if not reports:
+        return {}
+    return {name: torch.stack([r[name] for r in reports]).mean() for name in reports[0]}
 
 
 def _check(first: torch.Tensor, second: torch.Tensor) -> None:

@@ -63,6 +63,13 @@ ALGORITHMS = {
             "DQNConfig",
             "DQN",
         ),
+        Algorithm(
+            "ppo",
+            "Proximal policy optimisation (2017), feed-forward, recurrent or with attention",
+            "playfield.agents.ppo",
+            "PPOConfig",
+            "PPO",
+        ),
     )
 }
 

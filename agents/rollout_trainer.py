@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -24,6 +24,10 @@ from playfield.training.seeding import derive_seed
 from playfield.training.trainer import Metrics, Policy, State
 
 
+N = TypeVar("N", bound=nn.Module)
+N_contra = TypeVar("N_contra", bound=nn.Module, contravariant=True)
+
+
 class RolloutConfig(TransitionConfig, Protocol):
     """The settings that decide it."""
 
@@ -33,17 +37,17 @@ class RolloutConfig(TransitionConfig, Protocol):
     def optimizer(self) -> OptimizerConfig: ...
 
 
-class RolloutPlayer(Player, Protocol):
+class RolloutPlayer(Player, Protocol[N_contra]):
     """A player that follows a network and can be saved."""
 
-    def refresh(self, network: nn.Module) -> None: ...
+    def refresh(self, network: N_contra) -> None: ...
 
     def state_dict(self) -> State: ...
 
     def load_state_dict(self, state: State) -> None: ...
 
 
-class RolloutTrainer:
+class RolloutTrainer(Generic[N]):
     """A trainer whose `step` is one rollout and all that is learned from it.
 
     A subclass says in `learn` how. Between two steps nothing is under way, so a checkpoint needs no
@@ -51,20 +55,12 @@ class RolloutTrainer:
     this one is learned from; what is under way when a segment begins is dropped.
     """
 
-    #: What evaluation needs; a subclass makes it.
-    def policy(self) -> Policy:
-        raise NotImplementedError
-
-    def learn(self, collected: Collected) -> dict[str, torch.Tensor]:
-        """Improve `network` by what was collected; returns the means of what to report."""
-        raise NotImplementedError
-
     def __init__(
         self,
         config: RolloutConfig,
         env: VectorEnv,
-        network: nn.Module,
-        player: RolloutPlayer,
+        network: N,
+        player: RolloutPlayer[N],
         *,
         seed: int,
         device: torch.device,
@@ -72,7 +68,7 @@ class RolloutTrainer:
         overlap: bool = False,
     ) -> None:
         self.env, self.seed, self.device = env, seed, device
-        self._network, self.player = network, player
+        self.network, self.player = network, player
         self.collector = Collector(
             env,
             player,
@@ -94,10 +90,6 @@ class RolloutTrainer:
         self._under_way: Future[Collected] | None = None
 
     @property
-    def network(self) -> nn.Module:
-        return self._network
-
-    @property
     def stores(self) -> Mapping[str, FrameStore]:
         return {}
 
@@ -109,8 +101,16 @@ class RolloutTrainer:
     def gradient_steps(self) -> Mapping[str, GradientStep]:
         return {"network": self.gradient_step}
 
+    def policy(self) -> Policy:
+        """The agent as it would be evaluated now."""
+        raise NotImplementedError
+
+    def learn(self, collected: Collected) -> dict[str, torch.Tensor | float]:
+        """Improve `network` by what was collected; returns the means of what to report."""
+        raise NotImplementedError
+
     def network_replaced(self) -> None:
-        self.player.refresh(self._network)
+        self.player.refresh(self.network)
 
     def begin_segment(self, segment: int) -> None:
         if self._under_way is not None:
@@ -125,7 +125,7 @@ class RolloutTrainer:
         report = self.learn(collected)
         if self._under_way is not None:
             self._under_way.exception()  # wait: nobody may be acting when the player changes
-        self.player.refresh(self._network)
+        self.player.refresh(self.network)
         self.progress += collected.steps
         return {**report, **collected.finished, "train/learning_rate": rate}
 
@@ -140,7 +140,7 @@ class RolloutTrainer:
 
     def state_dict(self) -> State:
         return {
-            "network": self._network.state_dict(),
+            "network": self.network.state_dict(),
             "gradient_step": self.gradient_step.state_dict(),
             "rollouts": self.collector.state_dict(),
             "player": self.player.state_dict(),
@@ -148,9 +148,9 @@ class RolloutTrainer:
         }
 
     def load_state_dict(self, state: State) -> None:
-        self._network.load_state_dict(state["network"])
+        self.network.load_state_dict(state["network"])
         self.gradient_step.load_state_dict(state["gradient_step"])
         self.collector.load_state_dict(state["rollouts"])
         self.player.load_state_dict(state["player"])
-        self.player.refresh(self._network)
+        self.player.refresh(self.network)
         self.progress = state["progress"]
