@@ -33,6 +33,7 @@ class Algorithm:
     module: str
     config_name: str
     trainer_name: str
+    weights: str = "network"  # where in a trainer's state the weights of `network` are
 
     def load_config_type(self) -> type[AgentConfig]:
         """The frozen dataclass of its settings."""
@@ -62,6 +63,7 @@ ALGORITHMS = {
             "playfield.agents.dqn",
             "DQNConfig",
             "DQN",
+            weights="online",
         ),
         Algorithm(
             "ppo",

@@ -47,10 +47,11 @@ def run(args: Sequence[str]) -> int:
     from playfield.training.devices import resolve_device, set_threads, usable_cores
     from playfield.training.loop import TrainingConfig, train
     from playfield.training.run import MANIFEST, Run
+    from playfield.training.transfer import freeze
 
     old = Run.open(options.run, options.root)
     manifest = old.manifest
-    config = stored.stored_config(old)
+    config, origin = stored.stored_config(old), stored.stored_origin(old)
     training = stored.from_stored(
         TrainingConfig, manifest["training"], f"{old.folder / MANIFEST}: training"
     )
@@ -72,6 +73,8 @@ def run(args: Sequence[str]) -> int:
     try:
         algorithm = stored.stored_algorithm(old)
         trainer = algorithm.build_trainer(config, env, seed=manifest["seed"], device=device)
+        if origin is not None:
+            freeze(trainer.network, origin.freeze)
         evaluate = during_training(
             lambda num_envs: stored.stored_env(old, num_envs),
             episodes=training.evaluate_episodes,

@@ -6,7 +6,17 @@ import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from playfield import envs
 from playfield.agents.registry import ALGORITHMS, AgentConfig, Algorithm
@@ -21,6 +31,7 @@ from playfield.training.checkpoint import (
     newest_intact,
 )
 from playfield.training.run import MANIFEST, Run
+from playfield.training.transfer import Origin
 
 if TYPE_CHECKING:
     import torch
@@ -97,6 +108,24 @@ def stored_policy(run: Run, checkpoint: Checkpoint, spec: EnvSpec, device: torch
         raise does_not_fit(run, checkpoint, error) from error
 
 
+def stored_weights(run: Run, checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """The weights of the network in `checkpoint`, by name."""
+    key = stored_algorithm(run).weights
+    try:
+        weights = checkpoint.state["trainer"][key]
+        return {name: weights[name].detach() for name in weights}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise does_not_fit(run, checkpoint, error) from error
+
+
+def stored_origin(run: Run) -> Origin | None:
+    """What the run's weights were at first; None: all random, and all learn."""
+    origin = run.manifest.get("init")
+    if origin is None:
+        return None
+    return from_stored(Origin, origin, f"{run.folder / MANIFEST}: init", complete=True)
+
+
 def does_not_fit(run: Run, checkpoint: Checkpoint, error: Exception) -> DamagedFileError:
     """The sentence for a checkpoint that is whole but not what `run.json` describes."""
     reason = " ".join(str(error).split())
@@ -148,11 +177,16 @@ def _read(value: Any, hint: Any, where: str) -> Any:
         kinds = [inner] * len(value) if inner is not None else list(arguments)
         if len(kinds) == len(value):
             return tuple(_read(v, k, where) for v, k in zip(value, kinds, strict=True))
+    elif origin is dict and isinstance(value, dict):
+        kind = arguments[1]  # JSON's keys are strings
+        return {key: _read(v, kind, f"{where}: {key}") for key, v in value.items()}
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     elif hint is NoneType or hint is None:
         if value is None:
             return None
+    elif is_dataclass(hint) and isinstance(value, dict):
+        return from_stored(cast(type[Any], hint), value, where)
     elif isinstance(hint, type) and type(value) is hint:
         return value
     expected = hint.__name__ if isinstance(hint, type) else str(hint)

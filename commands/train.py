@@ -15,6 +15,7 @@ from playfield.envs.protocols import find_protocol
 from playfield.errors import UserError
 from playfield.training.loop import TrainingConfig
 from playfield.training.places import runs_root
+from playfield.training.transfer import Freeze, Parts
 
 C = TypeVar("C")
 
@@ -34,6 +35,13 @@ class Options(Generic[C]):
     """Environment, such as ALE/Pong-v5 or CartPole-v1: see `playfield list envs`."""
     preset: str | None = None
     """Settings to start from, see `playfield list presets`; options beside it override them."""
+    init_from: str | None = None
+    """Run, by name or folder, whose newest weights are the first ones here, as far as they fit: of
+    another game or algorithm as well."""
+    init_parts: Parts = "all"
+    """Which of its weights: those of the encoder, which sees, or all."""
+    freeze: Freeze = "none"
+    """What does not learn. Without init_from the encoder stays random, which is a baseline."""
     seed: int = 0
     """Seed of everything that is random."""
     device: str = "auto"
@@ -104,6 +112,8 @@ def _check(options: Options[AgentConfig]) -> None:
         find_protocol(options.protocol)
     if options.seed < 0:
         raise UserError(f"--seed has to be 0 or more, not {options.seed}.")
+    if options.init_from is None and options.init_parts != "all":
+        raise UserError("--init-parts wants the run that they are of, as in --init-from RUN.")
 
 
 def _resolved(chosen: Algorithm, options: Options[AgentConfig]) -> dict[str, Any]:
@@ -116,6 +126,9 @@ def _resolved(chosen: Algorithm, options: Options[AgentConfig]) -> dict[str, Any
         "env": envs.resolve(options.env).id,
         "protocol": options.protocol or envs.resolve(options.env).protocol,
         "full_action_space": options.full_action_space,
+        "init_from": options.init_from,
+        "init_parts": options.init_parts,
+        "freeze": options.freeze,
         "seed": options.seed,
         "device": options.device,
         "threads": options.threads,
@@ -131,11 +144,13 @@ def _train(chosen: Algorithm, options: Options[AgentConfig]) -> int:
     from playfield import envs
     from playfield.commands.agent_evaluation import during_training
     from playfield.commands.ending import finish
+    from playfield.commands.origin import begin, find_source
     from playfield.envs.contract import VectorEnv
     from playfield.training.devices import resolve_device, set_threads
     from playfield.training.loop import train
     from playfield.training.run import Run, new_manifest
 
+    source = find_source(options.init_from, options.root)
     device = resolve_device(options.device)
     threads = set_threads(options.threads)
     env_id = options.env
@@ -153,6 +168,7 @@ def _train(chosen: Algorithm, options: Options[AgentConfig]) -> int:
     env = make_env(options.agent.num_envs)
     try:
         trainer = chosen.build_trainer(options.agent, env, seed=options.seed, device=device)
+        origin = begin(trainer, source, options.init_parts, options.freeze)
         new_run = Run.create(
             options.root,
             options.run,
@@ -164,6 +180,7 @@ def _train(chosen: Algorithm, options: Options[AgentConfig]) -> int:
                 protocol=env.spec.protocol,
                 config=asdict(options.agent),  # type: ignore[call-overload]
                 training=asdict(options.training),
+                init=None if origin is None else asdict(origin),
                 seed=options.seed,
                 device=str(device),
             ),

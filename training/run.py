@@ -33,6 +33,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "protocol": (dict,),  # every setting that changes a score
     "config": (dict,),  # the algorithm's
     "training": (dict,),  # TrainingConfig
+    "init": (dict, type(None)),  # `transfer.Origin`; null: all weights were random, and all learn
     "seed": (int,),
     "device": (str,),
     "threads": (int,),  # that torch computes with; sums may differ by them in the last bit
@@ -43,7 +44,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "progress": (int,),  # steps at the newest checkpoint or at the end
     "minutes": (int, float),
 }
-OPTIONAL = frozenset({"threads", "status", "progress", "minutes"})
+OPTIONAL = frozenset({"init", "threads", "status", "progress", "minutes"})
 
 
 def new_manifest(
@@ -55,6 +56,7 @@ def new_manifest(
     protocol: Mapping[str, Any],
     config: Mapping[str, Any],
     training: Mapping[str, Any],
+    init: Mapping[str, Any] | None = None,
     seed: int,
     device: str,
 ) -> dict[str, Any]:
@@ -69,6 +71,7 @@ def new_manifest(
         "protocol": dict(protocol),
         "config": dict(config),
         "training": dict(training),
+        "init": None if init is None else dict(init),
         "seed": seed,
         "device": device,
         "threads": torch.get_num_threads(),
