@@ -255,12 +255,61 @@ def test_a_page_gets_its_tables_between_the_markers_and_nowhere_else(table: Modu
         table.page_with("# Title\n", RECORD)
 
 
-def test_the_store_page_has_the_committed_results_tables(table: ModuleType) -> None:
-    record = json.loads((FOLDER / "results" / "replay.json").read_text())
-    if "peers" not in record:
-        pytest.skip("the committed result is older than these tables")
+@pytest.fixture(scope="module")
+def committed() -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((FOLDER / "results" / "replay.json").read_text())
+    return record
+
+
+def test_the_store_page_has_the_committed_results_tables(
+    table: ModuleType, committed: dict[str, Any]
+) -> None:
     page = (FOLDER.parent / "docs" / "store.md").read_text()
-    assert table.page_with(page, record) == page, "run benchmarks/replay_table.py docs/store.md"
+    assert table.page_with(page, committed) == page, "run benchmarks/replay_table.py docs/store.md"
+
+
+def test_the_readme_compares_with_each_librarys_faster_and_leaner_way(
+    table: ModuleType, committed: dict[str, Any]
+) -> None:
+    readme = (FOLDER.parent / "README.md").read_text()
+    result, place = table.Result(committed), {"size": 50_000, "n_step": 1, "prioritized": False}
+    libraries = ("stable-baselines3", "cpprb", "torchrl", "tianshou")
+    assert f"| | playfield | {' | '.join(libraries)} |" in readme
+    for batch in (32, 256):
+        what = {"operation": "sample", "batch_size": batch, **place}
+        ratios = [f"{result.fastest(library, **what)[1]:.1f}×" for library in libraries]
+        own = f"{result.time('playfield', **what):,.0f} µs"
+        assert f"| batch of {batch} | {' | '.join([own, *ratios])} |" in readme
+    held = {
+        library: min(
+            m["bytes_per_transition"]
+            for m in result.found(operation="memory", **place)
+            if committed["peers"].get(m["peer"], {"library": m["peer"]})["library"] == library
+        )
+        for library in ("playfield", *libraries)
+    }
+    assert f"| memory | {' | '.join(f'{h / 1e3:.1f} kB' for h in held.values())} |" in readme
+
+
+def test_the_page_says_what_was_wanted_and_prints_what_was_missed_in_bold(
+    committed: dict[str, Any],
+) -> None:
+    """Targets come size by size, then the checkpoints'; the page has a column for each size."""
+
+    def number(cell: str) -> float:
+        return float(cell.strip("≤≥* %").replace(",", "")) / (100 if "%" in cell else 1)
+
+    page = (FOLDER / "README.md").read_text()
+    rows = [
+        row.strip("| ").split(" | ") for row in page.splitlines() if "| ≤" in row or "| ≥" in row
+    ]
+    shares = [row for row in rows if "%" in row[1]]
+    others = [row for row in rows if row not in shares]
+    cells = [(row[1], row[size]) for some in (others, shares) for size in (2, 3) for row in some]
+    for (wanted, measured), target in zip(cells, committed["targets"], strict=True):
+        assert number(wanted) == target["wanted"] and ("≥" in wanted) is target["at_least"]
+        assert number(measured) == pytest.approx(target["measured"], rel=0.015), target
+        assert ("**" in measured) is not target["reached"], target
 
 
 def test_targets_are_of_the_fastest_way_to_set_a_library_up() -> None:
