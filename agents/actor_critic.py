@@ -23,19 +23,15 @@ from playfield.training.trainer import Decision, State
 
 
 @dataclass(frozen=True)
-class ActorCriticConfig:
+class PolicyGradientConfig:
     """What all of them can be told. Steps are environment steps, over all environments together."""
 
     num_envs: int = 8
     """Environments stepped together."""
-    num_steps: int = 128
-    """Steps of each environment per rollout: all that the agent learns from at a time."""
     stack: int | None = None
     """Frames per observation; None: 4 for pictures of 36x36 or more, else 1."""
     gamma: float = 0.99
     """Discount per step."""
-    gae_lambda: float = 0.95
-    """Weight of later value errors in an advantage: 0 trusts the next value, 1 only rewards."""
     value_coef: float = 0.5
     """Weight of the value's loss, which is half the squared error."""
     entropy_coef: float = 0.01
@@ -58,12 +54,10 @@ class ActorCriticConfig:
     """What convolutions and hidden layers compute in; auto: bfloat16 where the processor has it."""
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "num_steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} has to be 1 or more, not {getattr(self, name)}.")
-        for name in ("gamma", "gae_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} has to lie between 0 and 1, not {getattr(self, name)}.")
+        if self.num_envs < 1:
+            raise UserError(f"num_envs has to be 1 or more, not {self.num_envs}.")
+        if not 0 <= self.gamma <= 1:
+            raise UserError(f"gamma has to lie between 0 and 1, not {self.gamma}.")
         for name in ("value_coef", "entropy_coef", "reward_clip", "hidden"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"{name} has to be 0 or more, not {getattr(self, name)}.")
@@ -71,8 +65,25 @@ class ActorCriticConfig:
             raise UserError(f"stack has to be 1 or more, not {self.stack}.")
 
 
+@dataclass(frozen=True)
+class ActorCriticConfig(PolicyGradientConfig):
+    """And those that learn from a part of an episode, whose value stands for the rest of it."""
+
+    num_steps: int = 128
+    """Steps of each environment per rollout: all that the agent learns from at a time."""
+    gae_lambda: float = 0.95
+    """Weight of later value errors in an advantage: 0 trusts the next value, 1 only rewards."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_steps < 1:
+            raise UserError(f"num_steps has to be 1 or more, not {self.num_steps}.")
+        if not 0 <= self.gae_lambda <= 1:
+            raise UserError(f"gae_lambda has to lie between 0 and 1, not {self.gae_lambda}.")
+
+
 def build_network(
-    config: ActorCriticConfig, spec: EnvSpec, seed: int, device: torch.device
+    config: PolicyGradientConfig, spec: EnvSpec, seed: int, device: torch.device
 ) -> ActorCritic:
     """A fresh network for this environment; the same seed gives the same weights."""
     channels, *rest = spec.frame_shape
@@ -85,7 +96,7 @@ def build_network(
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def compute_dtype(config: ActorCriticConfig, device: torch.device) -> torch.dtype:
+def compute_dtype(config: PolicyGradientConfig, device: torch.device) -> torch.dtype:
     """What hidden layers compute in."""
     return precision(device, config.precision) or torch.float32
 
@@ -202,7 +213,7 @@ class ActorCriticPolicy:
 
 
 def build_policy(
-    config: ActorCriticConfig, spec: EnvSpec, state: State, device: torch.device
+    config: PolicyGradientConfig, spec: EnvSpec, state: State, device: torch.device
 ) -> ActorCriticPolicy:
     """The policy that a saved trainer's `state` holds."""
     network = build_network(config, spec, 0, device)

@@ -14,7 +14,7 @@ from playfield.agents.episodes import EpisodeLog
 from playfield.buffers.rollout import Rollout, Trajectory
 from playfield.buffers.store import Column, FrameStore
 from playfield.buffers.transitions import TransitionSpec
-from playfield.envs.contract import VectorEnv
+from playfield.envs.contract import VectorEnv, VectorStep
 from playfield.training.seeding import derive_seed
 
 
@@ -72,7 +72,7 @@ class Collector:
         device: torch.device,
         ahead: int = 0,
     ) -> None:
-        self.env, self.player, self.seed = env, player, seed
+        self.env, self.player, self.steps, self.seed = env, player, steps, seed
         initial = [name for name in player.columns if name == "memory"]
         self.store = FrameStore(
             # The newest frame, and what the oldest step's stack reaches back to.
@@ -90,30 +90,45 @@ class Collector:
 
     def begin_segment(self, segment: int) -> None:
         """Start over in all environments, seeded by (run seed, segment)."""
+        self.restart(derive_seed(self.seed, "train", "env", segment))
+
+    def restart(self, seed: int) -> None:
+        """Start over in all environments; open episodes end as truncated."""
         self.store.end_episodes()
         self.episodes.restart()
         self.player.begin()
-        step = self.env.reset(derive_seed(self.seed, "train", "env", segment))
+        step = self.env.reset(seed)
         self.store.append(step)
         self._first = step.first
 
     def collect(self) -> Collected:
         """Play T vector steps."""
-        env, store, stack = self.env, self.store, self.rollout.spec.stack
         steps, finished = 0, dict[str, list[float]]()
-        for _ in range(self.rollout.steps):
-            actions, columns = self.player.choose(store.latest(stack), self._first)
-            env.send(actions)
-            store.act(actions, **columns)  # while the environments run
-            step = env.recv()
-            store.append(step)
-            self._first = step.first
+        for _ in range(self.steps):
+            step = self.play()
             steps += int((~step.first).sum())
             for name, values in self.episodes.add(step).items():
                 finished.setdefault(name, []).extend(values)
+        return self.read(steps, finished)
+
+    def play(self) -> VectorStep:
+        """Take one step of every environment."""
+        actions, columns = self.player.choose(self._latest(), self._first)
+        self.env.send(actions)
+        self.store.act(actions, **columns)  # while the environments run
+        step = self.env.recv()
+        self.store.append(step)
+        self._first = step.first
+        return step
+
+    def read(self, steps: int, finished: dict[str, list[float]]) -> Collected:
+        """The last T vector steps, of which `steps` rows are environment steps."""
         trajectory = self.rollout.read()
-        value = trajectory.values(self.player.value(store.latest(stack), self._first))
+        value = trajectory.values(self.player.value(self._latest(), self._first))
         return Collected(trajectory, value, steps, finished)
+
+    def _latest(self) -> torch.Tensor:
+        return self.store.latest(self.rollout.spec.stack)
 
     def state_dict(self) -> dict[str, Any]:
         """The order of minibatches to come. What was collected is not kept: a segment begins."""
