@@ -8,30 +8,36 @@ listed in docs/algorithms/dqn.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from torch.nn import functional as F
 
+from playfield.agents.encoders import EncoderConfig, build_encoder
 from playfield.agents.episodes import EpisodeLog
+from playfield.agents.greedy import GreedyPolicy
 from playfield.agents.replay import Placement, Replay
+from playfield.agents.transitions import stack_for, transitions_for
 from playfield.buffers.batch import Batch
 from playfield.buffers.store import FrameStore
-from playfield.buffers.transitions import TransitionSpec
 from playfield.envs.contract import EnvSpec, VectorEnv
 from playfield.errors import UserError
-from playfield.nets.encoders import encoder_for
 from playfield.nets.layers import copy_weights, frozen_copy
 from playfield.nets.q_heads import DuelingHead, QHead, QNetwork
 from playfield.training.devices import precision
 from playfield.training.gradient_step import GradientStep
+from playfield.training.optimizers import (
+    OptimizerConfig,
+    build_optimizer,
+    learning_rate,
+    set_learning_rate,
+)
 from playfield.training.schedules import Linear
 from playfield.training.seeding import derive_seed
-from playfield.training.trainer import Decision, Metrics, State
+from playfield.training.trainer import Metrics, State
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class DQNConfig:
     """Let a lost life end the return, for the learner only; None: as the Atari protocol says."""
     hidden: int = 512
     """Units of the hidden layer in the head."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    """What turns observations into features."""
     buffer_size: int = 100_000
     """Frames in the replay store, about 7.1 kB each for Atari."""
     replay_device: Placement = "auto"
@@ -83,12 +91,10 @@ class DQNConfig:
     """Steps per update."""
     target_every: int = 4_000
     """Steps between two copies of the online network to the target network."""
-    learning_rate: float = 1e-4
-    """Adam's step size."""
-    adam_eps: float = 1.5e-4
-    """Adam's epsilon."""
-    max_grad_norm: float | None = 10.0
-    """Clip the gradient to this global norm; None: don't."""
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(adam_eps=1.5e-4, max_grad_norm=10.0)
+    )
+    """How gradients become steps."""
     epsilon_start: float = 1.0
     """Share of random actions at the beginning."""
     epsilon_final: float = 0.01
@@ -99,11 +105,14 @@ class DQNConfig:
     """What convolutions and hidden layers compute in; auto: bfloat16 where the processor has it."""
 
     def __post_init__(self) -> None:
-        positive = (
-            "num_envs", "n_step", "hidden", "batch_size", "update_every", "target_every",
-            "learning_rate", "adam_eps",
-        )  # fmt: skip
-        for name in positive:
+        for name in (
+            "num_envs",
+            "n_step",
+            "hidden",
+            "batch_size",
+            "update_every",
+            "target_every",
+        ):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} has to be more than 0, not {getattr(self, name)}.")
         shares = (
@@ -123,8 +132,6 @@ class DQNConfig:
                 raise UserError(f"{name} has to be 0 or more, not {getattr(self, name)}.")
         if self.stack is not None and self.stack < 1:
             raise UserError(f"stack has to be 1 or more, not {self.stack}.")
-        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
-            raise UserError(f"max_grad_norm has to be more than 0, not {self.max_grad_norm}.")
         reach = self.num_envs * ((self.stack or 4) + self.n_step + 1)
         if self.buffer_size < reach:
             raise UserError(
@@ -194,36 +201,16 @@ def _check(first: torch.Tensor, second: torch.Tensor, values: torch.Tensor) -> N
 # --- acting ---------------------------------------------------------------------------------------
 
 
-class GreedyPolicy:
-    """Acts on the highest Q-value."""
-
-    def __init__(self, network: nn.Module, stack: int, device: torch.device) -> None:
-        self.network, self.stack, self.device = network, stack, device
-
-    @torch.inference_mode()
-    def act(self, obs: torch.Tensor, first: NDArray[np.bool_]) -> Decision:
-        """The best actions, by the Q-values of observations `[E, ...]`; they need no memory."""
-        q = self.network(obs.to(self.device)).cpu()
-        value, action = q.max(1)
-        return Decision(action.numpy(), value.numpy(), q.numpy())
-
-
-def stack_for(config: DQNConfig, spec: EnvSpec) -> int:
-    """Frames per observation."""
-    if config.stack is not None:
-        return config.stack
-    return 4 if len(spec.frame_shape) == 3 and min(spec.frame_shape[1:]) >= 36 else 1
-
-
 def build_network(config: DQNConfig, spec: EnvSpec, seed: int, device: torch.device) -> QNetwork:
-    """A fresh Q-network for this environment; the same seed gives the same weights."""
+    """A fresh Q-network for this environment, set to act; the same seed gives the same weights."""
     channels, *rest = spec.frame_shape
+    obs_shape = (stack_for(config, spec) * channels, *rest)
     dtype = precision(device, config.precision) or torch.float32
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = encoder_for((stack_for(config, spec) * channels, *rest), dtype)
+        encoder, features = build_encoder(config.encoder, obs_shape, dtype)
         head = DuelingHead if config.dueling else QHead
-        network = QNetwork(encoder, head(encoder.features, config.hidden, spec.num_actions))
+        network = QNetwork(encoder, head(features, config.hidden, spec.num_actions)).eval()
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -240,35 +227,36 @@ def build_policy(
 
 
 class DQN:
-    """The trainer. One `step` moves every environment on by one step, and learns meanwhile."""
+    """The trainer. One `step` moves every environment on by one step, and learns meanwhile.
+
+    `steps` is the length of the run, where a schedule of the learning rate has to know it.
+    """
 
     def __init__(
-        self, config: DQNConfig, env: VectorEnv, *, seed: int, device: torch.device
+        self,
+        config: DQNConfig,
+        env: VectorEnv,
+        *,
+        seed: int,
+        device: torch.device,
+        steps: int | None = None,
     ) -> None:
         self.config, self.env, self.seed, self.device = config, env, seed, device
         spec = env.spec
-        life_loss = config.life_loss_terminal
-        if life_loss is None:
-            life_loss = bool(spec.protocol.get("life_loss_terminal", False))
-        transitions = TransitionSpec(
-            stack=stack_for(config, spec),
-            n_step=config.n_step,
-            gamma=config.gamma,
-            reward_clip=config.reward_clip,
-            life_loss_terminal=life_loss,
-        )
+        transitions = transitions_for(config, spec, config.n_step)
         self.replay = Replay(
             config, spec, transitions, seed=derive_seed(seed, "replay"), device=device
         )
         self.store = self.replay.store
         self.online = build_network(config, spec, derive_seed(seed, "network"), device)
         self.target = frozen_copy(self.online, precision(device, config.precision) or torch.float32)
-        optimizer = torch.optim.Adam(
-            self.online.parameters(), config.learning_rate, eps=config.adam_eps, fused=True
-        )
         self.gradient_step = GradientStep(
-            optimizer, self.online.named_parameters(), config.max_grad_norm
+            build_optimizer(config.optimizer, self.online),
+            self.online.named_parameters(),
+            config.optimizer.max_grad_norm,
         )
+        learning_steps = None if steps is None else max(steps - config.learning_starts, 0)
+        self.learning_rate = learning_rate(config.optimizer, learning_steps)
         self.epsilon = Linear(config.epsilon_start, config.epsilon_final, config.epsilon_steps)
         self.exploration = np.random.default_rng(derive_seed(seed, "exploration"))
         self.episodes = EpisodeLog(env.num_envs)
@@ -338,19 +326,24 @@ class DQN:
         greedy = policy.act(self.store.latest(policy.stack), self._first).action
         return np.where(explore, actions, greedy)
 
-    def _learn(self, due: int) -> dict[str, torch.Tensor]:
+    def _learn(self, due: int) -> dict[str, torch.Tensor | float]:
         """The updates that are due, and the means of what they report."""
-        reports = [self._update(self.replay.sample(self.progress)) for _ in range(due)]
-        if not reports:
+        if not due:
             return {}
-        return {name: torch.stack([r[name] for r in reports]).mean() for name in reports[0]}
+        rate = self.learning_rate(self.progress - self.config.learning_starts)
+        set_learning_rate(self.gradient_step.optimizer, rate)
+        reports = [self._update(self.replay.sample(self.progress)) for _ in range(due)]
+        means = {name: torch.stack([r[name] for r in reports]).mean() for name in reports[0]}
+        return {**means, "train/learning_rate": rate}
 
     def _update(self, batch: Batch) -> dict[str, torch.Tensor]:
         with torch.no_grad():
             next_q = self.target(batch.next_obs)
             choosing_q = self.online(batch.next_obs) if self.config.double else None
             target = q_target(batch.reward, batch.discount, next_q, choosing_q)
+        self.online.train()  # here only: elsewhere dropout and batch norms act
         q = self.online(batch.obs)
+        self.online.eval()
         loss, td_error = q_loss(q, batch.action, target, batch.weight, self.config.huber)
         norm = self.gradient_step.step(loss)
         self.replay.update(batch, td_error)

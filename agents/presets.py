@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from playfield.agents.dqn import DQNConfig
 from playfield.agents.registry import AgentConfig
 from playfield.errors import UserError
+from playfield.training.optimizers import OptimizerConfig
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ PRESETS = {
                 buffer_size=1_000_000,
                 learning_starts=50_000,
                 target_every=30_000,
-                learning_rate=6.25e-5,
+                optimizer=OptimizerConfig(
+                    learning_rate=6.25e-5, adam_eps=1.5e-4, max_grad_norm=10.0
+                ),
                 epsilon_steps=1_000_000,
             ),
             steps=50_000_000,
@@ -71,7 +74,7 @@ PRESETS = {
                 n_step=3,
                 learning_starts=5_000,
                 target_every=2_000,
-                learning_rate=2e-4,
+                optimizer=OptimizerConfig(learning_rate=2e-4, adam_eps=1.5e-4, max_grad_norm=10.0),
                 epsilon_steps=50_000,
             ),
             env="PongNoFrameskip-v4",
@@ -87,8 +90,7 @@ PRESETS = {
                 buffer_size=10_000,
                 learning_starts=500,
                 target_every=200,
-                learning_rate=1e-3,
-                adam_eps=1e-8,
+                optimizer=OptimizerConfig(learning_rate=1e-3, max_grad_norm=10.0),
                 epsilon_steps=3_000,
             ),
             env="playfield/Catch-v0",
@@ -106,8 +108,7 @@ PRESETS = {
                 learning_starts=1_000,
                 update_every=2,
                 target_every=400,
-                learning_rate=5e-4,
-                adam_eps=1e-8,
+                optimizer=OptimizerConfig(learning_rate=5e-4, max_grad_norm=10.0),
                 reward_clip=0.0,
                 epsilon_final=0.04,
                 epsilon_steps=10_000,

@@ -40,11 +40,21 @@ class Algorithm:
         return cast(type[AgentConfig], getattr(import_module(self.module), self.config_name))
 
     def build_trainer(
-        self, config: AgentConfig, env: VectorEnv, *, seed: int, device: torch.device
+        self,
+        config: AgentConfig,
+        env: VectorEnv,
+        *,
+        seed: int,
+        device: torch.device,
+        steps: int | None,
     ) -> Trainer:
-        """A fresh trainer on `env`, which has `config.num_envs` environments."""
+        """A fresh trainer on `env`, which has `config.num_envs` environments.
+
+        `steps` is the length of the run, which schedules end with; None: nobody knows, and a
+        config with such a schedule is a `UserError`.
+        """
         trainer: Callable[..., Any] = getattr(import_module(self.module), self.trainer_name)
-        return cast("Trainer", trainer(config, env, seed=seed, device=device))
+        return cast("Trainer", trainer(config, env, seed=seed, device=device, steps=steps))
 
     def build_policy(
         self, config: AgentConfig, spec: EnvSpec, state: State, device: torch.device

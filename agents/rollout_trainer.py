@@ -80,7 +80,7 @@ class RolloutTrainer(Generic[N]):
         )
         self.rollout = self.collector.rollout
         self.gradient_step = GradientStep(
-            build_optimizer(config.optimizer, network.parameters()),
+            build_optimizer(config.optimizer, network),
             network.named_parameters(),
             config.optimizer.max_grad_norm,
         )

@@ -214,7 +214,9 @@ def _training() -> str:
     device = resolve_device("auto")
     env = envs.make(preset.env or "playfield/Catch-v0", config.num_envs)
     try:
-        trainer = algorithm(preset.algorithm).build_trainer(config, env, seed=0, device=device)
+        trainer = algorithm(preset.algorithm).build_trainer(
+            config, env, seed=0, device=device, steps=preset.steps
+        )
         trainer.begin_segment(0)
         loss: float | None = None
         while loss is None and trainer.progress < 1000:

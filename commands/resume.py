@@ -26,7 +26,8 @@ class Options:
     run: tyro.conf.Positional[str]
     """Name or folder of the run."""
     steps: int | None = None
-    """Steps in all, those already trained included; None: as before."""
+    """Steps in all, those already trained included; None: as before. A learning rate that falls up
+    to the end of the run then falls up to the new end, and goes on from where that puts it."""
     minutes: float | None = None
     """Minutes in all, those already trained included; None: as before."""
     device: str | None = None
@@ -44,6 +45,7 @@ def run(args: Sequence[str]) -> int:
     from playfield.commands import stored
     from playfield.commands.agent_evaluation import during_training
     from playfield.commands.ending import finish
+    from playfield.commands.saved_settings import from_stored
     from playfield.training.devices import resolve_device, set_threads, usable_cores
     from playfield.training.loop import TrainingConfig, train
     from playfield.training.run import MANIFEST, Run
@@ -52,7 +54,7 @@ def run(args: Sequence[str]) -> int:
     old = Run.open(options.run, options.root)
     manifest = old.manifest
     config, origin = stored.stored_config(old), stored.stored_origin(old)
-    training = stored.from_stored(
+    training = from_stored(
         TrainingConfig, manifest["training"], f"{old.folder / MANIFEST}: training"
     )
     if options.steps is not None:
@@ -72,7 +74,9 @@ def run(args: Sequence[str]) -> int:
     env = stored.stored_env(old, config.num_envs)
     try:
         algorithm = stored.stored_algorithm(old)
-        trainer = algorithm.build_trainer(config, env, seed=manifest["seed"], device=device)
+        trainer = algorithm.build_trainer(
+            config, env, seed=manifest["seed"], device=device, steps=training.steps
+        )
         if origin is not None:
             freeze(trainer.network, origin.freeze)
         evaluate = during_training(

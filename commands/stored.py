@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Literal,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING
 
 from playfield import envs
 from playfield.agents.registry import ALGORITHMS, AgentConfig, Algorithm
 from playfield.commands.arguments import nearest
+from playfield.commands.saved_settings import from_stored
 from playfield.envs.contract import EnvSpec, VectorEnv
 from playfield.envs.protocols import AtariProtocol
 from playfield.errors import DamagedFileError, UserError
@@ -37,8 +27,6 @@ if TYPE_CHECKING:
     import torch
 
     from playfield.training.trainer import Policy
-
-T = TypeVar("T")
 
 
 def report(sentence: str) -> None:
@@ -136,61 +124,6 @@ def does_not_fit(run: Run, checkpoint: Checkpoint, error: Exception) -> DamagedF
         f"{MANIFEST} describes ({reason[:200]}): it belongs to another run, or {MANIFEST} "
         "was edited."
     )
-
-
-def from_stored(kind: type[T], values: dict[str, Any], where: str, complete: bool = False) -> T:
-    """A dataclass from its JSON form, every field checked against its annotation.
-
-    Fields that are missing take their default (an older playfield did not have them), unless
-    `complete`. Raises `DamagedFileError` that names the field.
-    """
-    assert is_dataclass(kind)
-    hints = get_type_hints(kind)
-    names = [field.name for field in fields(kind)]
-    for name in values:
-        if name not in names:
-            raise DamagedFileError(f"{where} has an unknown field {name!r}{nearest(name, names)}.")
-    for name in names:
-        if complete and name not in values:
-            raise DamagedFileError(f"{where} lacks the field {name!r}.")
-    read = {name: _read(value, hints[name], f"{where}: {name}") for name, value in values.items()}
-    try:
-        return kind(**read)
-    except UserError as error:
-        raise DamagedFileError(f"{where}: {error}") from error
-
-
-def _read(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the annotation `hint` wants it: JSON knows no tuples and writes 1.0 as 1."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        for choice in arguments:
-            try:
-                return _read(value, choice, where)
-            except DamagedFileError:
-                continue
-    elif origin is Literal:
-        if value in arguments:
-            return value
-    elif origin is tuple and isinstance(value, list):
-        inner = arguments[0] if arguments[1:] == (...,) else None
-        kinds = [inner] * len(value) if inner is not None else list(arguments)
-        if len(kinds) == len(value):
-            return tuple(_read(v, k, where) for v, k in zip(value, kinds, strict=True))
-    elif origin is dict and isinstance(value, dict):
-        kind = arguments[1]  # JSON's keys are strings
-        return {key: _read(v, kind, f"{where}: {key}") for key, v in value.items()}
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif hint is NoneType or hint is None:
-        if value is None:
-            return None
-    elif is_dataclass(hint) and isinstance(value, dict):
-        return from_stored(cast(type[Any], hint), value, where)
-    elif isinstance(hint, type) and type(value) is hint:
-        return value
-    expected = hint.__name__ if isinstance(hint, type) else str(hint)
-    raise DamagedFileError(f"{where} should be {expected}, not {value!r}.")
 
 
 def _find(run: Run, wanted: str) -> Path:

@@ -167,7 +167,9 @@ def _train(chosen: Algorithm, options: Options[AgentConfig]) -> int:
 
     env = make_env(options.agent.num_envs)
     try:
-        trainer = chosen.build_trainer(options.agent, env, seed=options.seed, device=device)
+        trainer = chosen.build_trainer(
+            options.agent, env, seed=options.seed, device=device, steps=options.training.steps
+        )
         origin = begin(trainer, source, options.init_parts, options.freeze)
         new_run = Run.create(
             options.root,

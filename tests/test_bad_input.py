@@ -204,7 +204,7 @@ def test_a_run_that_was_tampered_with_is_named_with_the_field(
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda m: m.update(algorithm="ppo"), "'ppo'"),
+        (lambda m: m.update(algorithm="muzero"), "'muzero'"),
         (lambda m: m["config"].update(hidden=16), "fit"),
         (lambda m: m["training"].update(steps=None), "steps should be int"),
         (lambda m: m.pop("training"), "'training' is missing"),

@@ -177,7 +177,7 @@ def test_a_dry_run_prints_the_settings_and_trains_nothing(playfield: CommandLine
     assert result.code == 0
     assert settings["env"] == "PongNoFrameskip-v4"
     assert settings["protocol"] == "nature"
-    assert settings["config"]["learning_rate"] == 1e-3
+    assert settings["config"]["optimizer"]["learning_rate"] == 1e-3
     assert settings["config"]["n_step"] == 3  # the preset's
     assert (settings["training"]["steps"], settings["seed"]) == (5, 4)
     assert not playfield.root.exists()

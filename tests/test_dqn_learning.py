@@ -13,6 +13,7 @@ from playfield.agents.dqn import DQN, DQNConfig
 from playfield.agents.presets import PRESETS
 from playfield.envs.worlds.chain import CELLS, chain_values
 from playfield.envs.worlds.endless import endless_value
+from playfield.training.optimizers import OptimizerConfig
 
 CPU = torch.device("cpu")
 
@@ -56,7 +57,8 @@ def test_the_values_of_a_chain_equal_value_iteration(double, dueling, n_step):
     config = DQNConfig(
         num_envs=8, double=double, dueling=dueling, n_step=n_step, gamma=0.9, hidden=64,
         buffer_size=4_000, learning_starts=200, update_every=4, target_every=200,
-        learning_rate=1e-3, adam_eps=1e-8, huber=False, reward_clip=0.0,
+        optimizer=OptimizerConfig(learning_rate=1e-3, max_grad_norm=10.0), huber=False,
+        reward_clip=0.0,
         # n-step returns are unbiased only for the policy that is evaluated: act greedily, from
         # every cell, on data that random walks collected.
         epsilon_final=1.0 if n_step == 1 else 0.3, epsilon_steps=4_000, precision="float32",
@@ -78,8 +80,8 @@ def values_of(dqn, obs):
 def endless_learner(seed=0):
     config = DQNConfig(
         num_envs=4, gamma=0.9, hidden=32, buffer_size=1_000, learning_starts=50, update_every=4,
-        target_every=40, learning_rate=3e-3, adam_eps=1e-8, huber=False, reward_clip=0.0,
-        epsilon_final=1.0, precision="float32",
+        target_every=40, optimizer=OptimizerConfig(learning_rate=3e-3, max_grad_norm=10.0),
+        huber=False, reward_clip=0.0, epsilon_final=1.0, precision="float32",
     )  # fmt: skip
     return config, "playfield/Endless-v0"
 

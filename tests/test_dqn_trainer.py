@@ -13,11 +13,13 @@ from playfield import envs
 from playfield.agents.dqn import DQN, DQNConfig, build_policy
 from playfield.buffers.prefetch import Prefetcher
 from playfield.errors import UserError
+from playfield.training.optimizers import OptimizerConfig
 
 CPU = torch.device("cpu")
 SMALL = DQNConfig(
     num_envs=2, hidden=16, buffer_size=400, batch_size=8, learning_starts=40, update_every=4,
-    target_every=100, learning_rate=1e-3, epsilon_steps=200, precision="float32",
+    target_every=100, optimizer=OptimizerConfig(learning_rate=1e-3, max_grad_norm=10.0),
+    epsilon_steps=200, precision="float32",
 )  # fmt: skip
 
 PRIORITIZED = replace(SMALL, prioritized=True, priority_beta_steps=300)
@@ -231,14 +233,12 @@ def test_an_error_that_is_not_finite_stops_no_prioritised_run():
         ("batch_size", 0, "batch_size has to be more than 0"),
         ("gamma", 1.5, "gamma has to lie between 0 and 1"),
         ("epsilon_final", -0.1, "epsilon_final has to lie between 0 and 1"),
-        ("learning_rate", float("nan"), "learning_rate has to be more than 0"),
         ("reward_clip", -1.0, "reward_clip has to be 0 or more"),
         ("priority_alpha", 1.1, "priority_alpha has to lie between 0 and 1"),
         ("priority_beta_start", -0.1, "priority_beta_start has to lie between 0 and 1"),
         ("priority_beta_steps", -1, "priority_beta_steps has to be 0 or more"),
         ("priority_epsilon", float("nan"), "priority_epsilon has to be 0 or more"),
         ("stack", 0, "stack has to be 1 or more"),
-        ("max_grad_norm", 0.0, "max_grad_norm has to be more than 0"),
         ("buffer_size", 4, "buffer_size=4 is too small"),
         ("learning_starts", 3, "learning_starts=3 is before the first complete transition"),
     ],

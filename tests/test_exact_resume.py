@@ -25,6 +25,7 @@ from playfield.commands.agent_evaluation import during_training
 from playfield.training.checkpoint import list_checkpoints, load_checkpoint, newest_intact
 from playfield.training.logs import read_metrics
 from playfield.training.loop import TrainingConfig, train
+from playfield.training.optimizers import OptimizerConfig
 from playfield.training.run import Run
 from playfield.training.seeding import derive_seed
 
@@ -36,7 +37,8 @@ SEED = 11
 #: Stacks and double learning use all there is to save; the ring wraps around before the end.
 PLAIN = DQNConfig(
     num_envs=3, stack=3, hidden=16, buffer_size=300, batch_size=8, learning_starts=60,
-    update_every=4, target_every=70, learning_rate=1e-3, epsilon_steps=300, double=True,
+    update_every=4, target_every=70, epsilon_steps=300, double=True,
+    optimizer=OptimizerConfig(learning_rate=1e-3, max_grad_norm=10.0),
 )  # fmt: skip
 #: Nothing divides anything: logs, checkpoints and evaluations fall apart and together.
 TRAINING = TrainingConfig(
@@ -135,7 +137,7 @@ def newest_store(run: Run) -> FrameStore:
     """The replay in the newest checkpoint of a run that the command line made."""
     env = stored.stored_env(run, stored.stored_config(run).num_envs)
     trainer = stored.stored_algorithm(run).build_trainer(
-        stored.stored_config(run), env, seed=0, device=CPU
+        stored.stored_config(run), env, seed=0, device=CPU, steps=None
     )
     load_checkpoint(list_checkpoints(run.checkpoints_folder)[-1]).load_stores(trainer.stores)
     env.close()

@@ -16,8 +16,8 @@ class GradientStep:
 
     Nothing here waits for an accelerator: there the decision stays on the device, in the
     `found_inf` flag that torch's fused optimisers take (`Adam(..., fused=True)`; the mechanism of
-    GradScaler). An optimiser without it (RAdam, say) costs one synchronisation per step. On the CPU
-    a plain `if` decides.
+    GradScaler). An optimiser without it (RAdam, RMSprop) costs one synchronisation per step. On the
+    CPU a plain `if` decides.
 
     `named_parameters` are the optimiser's parameters with the names to use in `diagnosis`, all on
     one device; `max_norm` is the bound on the global gradient norm, None for no clipping. Raises
@@ -79,8 +79,8 @@ class GradientStep:
         norms: list[torch.Tensor],
         gradients: list[torch.Tensor],
     ) -> None:
-        size = norm.item()
-        if not (math.isfinite(size) and math.isfinite(loss.item())):
+        size, value = torch.stack([norm, loss.float()]).tolist()  # one wait for an accelerator
+        if not (math.isfinite(size) and math.isfinite(value)):
             self.skipped += 1
             self.skipped_in_a_row += 1
             self._culprits = self._evidence(loss, norms)

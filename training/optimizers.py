@@ -1,12 +1,17 @@
-"""Optimisers by name, with weight decay where it belongs and learning rates that change."""
+"""Optimisers by name, with weight decay where it belongs and learning rates that change.
+
+docs/optimizers.md has the formulas.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from playfield.errors import UserError
 from playfield.training.schedules import Constant, Cosine, Linear, Schedule, Steps, Warmup
@@ -14,47 +19,48 @@ from playfield.training.schedules import Constant, Cosine, Linear, Schedule, Ste
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How gradients become steps: the same fields for every trainer."""
+    """How gradients become steps: the same fields for every trainer.
+
+    Steps are those of the trainer's clock, counted from its first update.
+    """
 
     optimizer: Literal["sgd", "rmsprop", "adam", "adamw", "radam"] = "adam"
     """Kind of optimiser."""
     learning_rate: float = 1e-4
-    """Step size."""
+    """Step size, where the schedule begins."""
     schedule: Literal["constant", "linear", "step", "cosine"] = "constant"
-    """How the learning rate changes: falls in a straight line, halves (or see step_factor) every
-    step_every, or follows half a cosine."""
+    """How the learning rate changes; step: times step_factor every step_every steps."""
     schedule_steps: int | None = None
-    """Steps over which it falls; None: those of the run."""
+    """Steps that linear and cosine take to their end; None: up to the end of the run."""
     final_learning_rate: float = 0.0
     """Where linear and cosine end."""
     step_every: int = 1_000_000
-    """Steps between two falls of the schedule step."""
+    """Steps between two changes by the schedule step."""
     step_factor: float = 0.5
-    """By how much each of them multiplies the learning rate."""
+    """What each of these changes multiplies the learning rate by."""
     warmup_steps: int = 0
-    """Steps over which the learning rate first rises from 0."""
+    """Steps over which a factor on the schedule rises from 0 to 1 in a straight line; 0: none."""
     adam_eps: float = 1e-8
-    """Epsilon of Adam, AdamW and RAdam, and of RMSprop."""
+    """Epsilon of adam, adamw, radam and rmsprop, added to the root of the mean squared gradient."""
     beta1: float = 0.9
-    """Decay of the mean gradient in Adam, AdamW and RAdam."""
+    """Decay of the mean gradient in adam, adamw and radam."""
     beta2: float = 0.999
-    """Decay of the mean squared gradient in Adam, AdamW and RAdam."""
+    """Decay of the mean squared gradient in adam, adamw and radam."""
     rmsprop_decay: float = 0.99
-    """Decay of the mean squared gradient in RMSprop."""
+    """Decay of the mean squared gradient in rmsprop."""
     momentum: float = 0.0
-    """Momentum of SGD and RMSprop."""
+    """Momentum of sgd and rmsprop."""
     weight_decay: float = 0.0
-    """Pull on weights towards 0, biases and norms excepted: decoupled in AdamW and SGD, an L2
-    term in the gradient elsewhere."""
+    """Pull of weights (not of biases and norms) to 0: beside the gradient in adamw, else in it."""
     max_grad_norm: float | None = None
     """Clip the gradient to this global norm; None: don't."""
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "adam_eps", "step_every", "step_factor"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"{name} has to be more than 0, not {getattr(self, name)}.")
         for name in ("final_learning_rate", "warmup_steps", "weight_decay"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"{name} has to be 0 or more, not {getattr(self, name)}.")
         for name in ("beta1", "beta2", "rmsprop_decay", "momentum"):
             if not 0 <= getattr(self, name) < 1:
@@ -67,20 +73,19 @@ class OptimizerConfig:
             raise UserError(f"max_grad_norm has to be more than 0, not {self.max_grad_norm}.")
 
 
-def build_optimizer(
-    config: OptimizerConfig, parameters: Iterable[torch.nn.Parameter]
-) -> torch.optim.Optimizer:
-    """The optimiser of `parameters`; those of one dimension (biases, norms) do not decay."""
-    every = list(parameters)
-    groups = [
-        {"params": [p for p in every if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in every if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+def build_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of all parameters of `network`, which are on their device by now.
+
+    Its learning rate is the one that the schedule begins with: see `set_learning_rate`.
+    """
+    groups = _groups(network, config.weight_decay)
     rate, eps, betas = config.learning_rate, config.adam_eps, (config.beta1, config.beta2)
     match config.optimizer:
         case "sgd":
-            return torch.optim.SGD(groups, rate, momentum=config.momentum, fused=True)
+            optimizer = torch.optim.SGD(groups, rate, momentum=config.momentum, fused=True)
+            if config.momentum:
+                _begin_momentum(optimizer, network)
+            return optimizer
         case "rmsprop":
             return torch.optim.RMSprop(
                 groups, rate, alpha=config.rmsprop_decay, eps=eps, momentum=config.momentum
@@ -90,11 +95,49 @@ def build_optimizer(
         case "adamw":
             return torch.optim.AdamW(groups, rate, betas=betas, eps=eps, fused=True)
         case "radam":
-            return torch.optim.RAdam(groups, rate, betas=betas, eps=eps)
+            # On the CPU torch would go through one tensor at a time: a third of the speed.
+            return torch.optim.RAdam(groups, rate, betas=betas, eps=eps, foreach=True)
+
+
+#: Layers whose parameters of whatever shape are gains and biases.
+_NORMS = (
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+    nn.modules.batchnorm._NormBase,  # of any dimension, instance norms included
+)
+
+
+def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    every = list(network.parameters())
+    if not weight_decay:  # one group: a kernel fewer, and the order that saved moments have
+        return [{"params": every, "weight_decay": 0.0}]
+    spared = set(map(id, _gains_and_biases(network)))
+    groups = [
+        {"params": [p for p in every if id(p) not in spared], "weight_decay": weight_decay},
+        {"params": [p for p in every if id(p) in spared], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _gains_and_biases(network: nn.Module) -> Iterator[nn.Parameter]:
+    for module in network.modules():
+        for parameter in module.parameters(recurse=False):
+            # A norm over channels and pixels has gains of three dimensions.
+            if parameter.dim() <= 1 or isinstance(module, _NORMS):
+                yield parameter
+
+
+def _begin_momentum(optimizer: torch.optim.Optimizer, network: nn.Module) -> None:
+    # torch allocates momentum at the first step and leaves it to the kernel to write it. A kernel
+    # that is told on the device to skip that step doesn't, and the second step would read memory
+    # that nobody wrote. From zero, the first step is the same.
+    for parameter in network.parameters():
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def learning_rate(config: OptimizerConfig, steps: int | None) -> Schedule:
-    """The learning rate at every step of a run of `steps` (None: unknown).
+    """The learning rate at every step of a run that learns for `steps` (None: nobody knows).
 
     Raises `UserError` where a schedule has to end with a run whose length is unknown.
     """
@@ -107,9 +150,12 @@ def learning_rate(config: OptimizerConfig, steps: int | None) -> Schedule:
             schedule = Steps(rate, config.step_factor, config.step_every)
         case "linear" | "cosine" as kind:
             if over is None:
-                raise UserError(f"schedule={kind} needs schedule_steps, or the length of the run.")
-            line = Linear if kind == "linear" else Cosine
-            schedule = line(rate, config.final_learning_rate, over)
+                raise UserError(
+                    f"schedule={kind} ends with the run, and the length of this one is unknown: "
+                    "give schedule_steps, or the trainer its steps."
+                )
+            curve = Linear if kind == "linear" else Cosine
+            schedule = curve(rate, config.final_learning_rate, over)
     return Warmup(schedule, config.warmup_steps) if config.warmup_steps else schedule
 
 

@@ -36,8 +36,7 @@ class Linear:
     duration: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.duration) and self.duration >= 0):
-            raise ValueError(f"Linear: duration must be 0 or more, not {self.duration}")
+        _check_duration(self, self.duration)
 
     def __call__(self, progress: float) -> float:
         if progress >= self.duration:
@@ -58,8 +57,7 @@ class Cosine:
     duration: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.duration) and self.duration >= 0):
-            raise ValueError(f"Cosine: duration must be 0 or more, not {self.duration}")
+        _check_duration(self, self.duration)
 
     def __call__(self, progress: float) -> float:
         if progress >= self.duration:
@@ -70,7 +68,10 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Steps:
-    """`start`, multiplied by `factor` whenever another `every` of progress is done."""
+    """`start`, multiplied by `factor` whenever another `every` of progress is done.
+
+    Raises `ValueError` for an `every` that is not more than 0, or not finite.
+    """
 
     start: float
     factor: float
@@ -86,14 +87,21 @@ class Steps:
 
 @dataclass(frozen=True)
 class Warmup:
-    """`schedule`, times a factor that rises in a straight line from 0 to 1 over `duration`."""
+    """`schedule`, times a factor that rises in a straight line from 0 to 1 over `duration`.
+
+    The schedule itself goes on meanwhile. `duration` as for `Linear`.
+    """
 
     schedule: Schedule
     duration: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.duration) and self.duration > 0):
-            raise ValueError(f"Warmup: duration must be more than 0, not {self.duration}")
+        _check_duration(self, self.duration)
 
     def __call__(self, progress: float) -> float:
-        return self.schedule(progress) * min(max(progress, 0.0) / self.duration, 1.0)
+        return Linear(0.0, 1.0, self.duration)(progress) * self.schedule(progress)
+
+
+def _check_duration(schedule: Schedule, duration: float) -> None:
+    if not (math.isfinite(duration) and duration >= 0):
+        raise ValueError(f"{type(schedule).__name__}: duration must be 0 or more, not {duration}")
