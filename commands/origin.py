@@ -54,7 +54,8 @@ def begin(trainer: Trainer, source: Source | None, parts: Parts, what: Freeze) -
         _tell(source, moved)
     freeze(trainer.network, what)
     if what != "none":
-        frozen = {name for name in trainer.network.state_dict() if name.startswith(f"{what}.")}
+        part = trainer.network.get_submodule(what)
+        frozen = {f"{what}.{name}" for name, _ in part.named_parameters()}
         random = frozen.difference(moved.taken)
         how = ", random weights where none were taken" if random != frozen else ", at random"
         print(f"The {what} is frozen{how if random else ''}.")

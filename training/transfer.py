@@ -40,6 +40,8 @@ def transfer(
 ) -> Transfer:
     """Give `target` the weights in `source` that fit it, buffers included; the rest stays.
 
+    `source` is the `state_dict` of another network; the states of generators in it are no weights.
+
     A layer is taken whole, where all its tensors have the same names and shapes on both sides, or
     not at all: the bias of another weight is of no use. `parts` bounds what is looked at. Raises
     `UserError`, which calls the source `source_name`, where no layer fits; `target` is then as it
@@ -98,13 +100,13 @@ def _evaluate(module: nn.Module, _: tuple[Any, ...]) -> None:
 
 
 def _is_in(name: str, parts: Parts) -> bool:
-    return parts == "all" or name.startswith(f"{parts}.")
+    # torch's name for what is neither parameter nor buffer, such as the draws of a dropout.
+    is_weight = not name.endswith("_extra_state")
+    return is_weight and (parts == "all" or name.startswith(f"{parts}."))
 
 
 def _layer(name: str) -> str:
-    # A parametrised weight (spectral norm) lies in modules of its own, below its layer.
-    layer, found, _ = name.partition(".parametrizations.")
-    return layer if found else name.rpartition(".")[0]
+    return name.rpartition(".")[0]
 
 
 def _misfit(there: torch.Tensor | None, here: torch.Tensor | None) -> str | None:
