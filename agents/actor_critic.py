@@ -145,7 +145,8 @@ class ActorCriticPlayer:
         copy_weights(network, self.actor)
 
     def begin(self) -> None:
-        self._memory.zero_()
+        # Not in place: what inference mode gave is not to be written outside of it.
+        self._memory = torch.zeros_like(self._memory)
 
     @torch.inference_mode()
     def choose(
