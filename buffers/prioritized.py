@@ -17,7 +17,7 @@ from playfield.buffers.batch import Batch
 from playfield.buffers.generator import CounterGenerator
 from playfield.buffers.priority_sums import KernelSums, PrioritySums, TorchSums
 from playfield.buffers.store import FrameStore
-from playfield.buffers.transitions import TransitionReader, TransitionSpec
+from playfield.buffers.transitions import TransitionReader, TransitionSpec, check_window
 
 # Leaves stay normal float32 numbers: what is positive is drawn, even where subnormals are flushed.
 SMALLEST_LEAF = float(np.finfo(np.float32).tiny)
@@ -46,7 +46,8 @@ class Prioritized:
         sums: where leaves and sums are kept; None: in the kernels for a store on the CPU, in torch
             on the store's device otherwise.
 
-    Raises ValueError, naming the field, for numbers out of range. `sample`, `update` and the rest
+    Raises ValueError, naming the field, for numbers out of range, and for transitions that reach
+    over more than the ring. `sample`, `update` and the rest
     are for one thread at a time.
     """
 
@@ -65,6 +66,7 @@ class Prioritized:
             raise ValueError(f"alpha={alpha} has to lie in [0, 1]")
         if not 0 <= epsilon < math.inf:
             raise ValueError(f"epsilon={epsilon} has to be 0 or more, and finite")
+        check_window(store, spec)
         self.store, self.spec = store, spec
         self.alpha, self.epsilon = alpha, epsilon
         if sums is None:

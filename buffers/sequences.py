@@ -113,7 +113,8 @@ class SequenceBatch:
 class SequenceReader:
     """Assembles batches of one size into memory of its own, which the next call uses again.
 
-    Raises ValueError for windows longer than the ring and for columns that the store lacks.
+    Raises ValueError for windows longer than the ring, columns that the store lacks, and empty
+    batches.
     """
 
     def __init__(
@@ -125,6 +126,8 @@ class SequenceReader:
         augmenter: Augmenter | None = None,
     ) -> None:
         check_window(store, spec, columns)
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} has to be 1 or more")
         self.store, self.spec = store, spec
         self.ids = np.zeros(batch_size, np.int64)  # of the next batch: write them, then `read`
         self._augmenter = augmenter

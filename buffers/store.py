@@ -109,6 +109,8 @@ class FrameStore:
             )
         if frame_dtype not in FRAME_DTYPES:
             raise ValueError(f"frames are {' or '.join(FRAME_DTYPES)}, not {frame_dtype!r}")
+        if not frame_shape or min(frame_shape) < 1:
+            raise ValueError(f"frame_shape={tuple(frame_shape)} has to be sizes of 1 or more")
         self.streams = streams
         self.slots = -(-capacity // streams)
         self.frame_shape = tuple(frame_shape)
@@ -256,8 +258,10 @@ class FrameStore:
 
         Returns `[streams, stack*C, H, W]` (or `[streams, stack*D]`) in the frames' dtype on the
         store's device; frames before the start of the episode are zero. Raises ValueError while a
-        stream is empty.
+        stream is empty, and for a stack that its ring is too short for.
         """
+        if not 1 <= stack <= self.slots:
+            raise ValueError(f"stack={stack} has to lie in 1..{self.slots}, the slots of a stream")
         if not self.head.all():
             raise ValueError(f"stream {int(self.head.argmin())} holds no frame yet")
         rows = np.empty((self.streams, stack), np.int64)
@@ -367,6 +371,9 @@ class FrameStore:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a saved store. Raises ValueError that names the field that does not fit."""
+        for name in ("layout", "columns", "frames"):
+            if name not in state:
+                raise ValueError(f"{name}: missing")
         self.check_layout(state["layout"])
         frames = torch.as_tensor(state["frames"])
         if frames.shape != self.frame_table.shape or frames.dtype != torch.uint8:

@@ -45,6 +45,8 @@ class TransitionReader:
     Fresh memory for every batch would cost more than the copy into it: the system has to clear
     each page first. `Batch.clone` keeps what has to stay. With an `augmenter`, every observation is
     a random view, `obs` and `next_obs` of a transition each one of their own.
+
+    Raises ValueError for transitions that reach over more than the ring, and for empty batches.
     """
 
     def __init__(
@@ -54,11 +56,9 @@ class TransitionReader:
         batch_size: int,
         augmenter: Augmenter | None = None,
     ) -> None:
-        if spec.stack + spec.n_step > store.slots:
-            raise ValueError(
-                f"stack={spec.stack} and n_step={spec.n_step} do not fit in a ring of "
-                f"{store.slots} frames per stream"
-            )
+        check_window(store, spec)
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} has to be 1 or more")
         self.store, self.spec, self.augmenter = store, spec, augmenter
         self.ids = np.zeros(batch_size, np.int64)  # of the next batch: write them, then `read`
         self._rows = np.empty((batch_size, spec.frames_read), np.int64)
@@ -148,4 +148,13 @@ class TransitionReader:
             next_obs=next_obs,
             weight=self._weight,
             index=torch.from_numpy(self.ids),
+        )
+
+
+def check_window(store: FrameStore, spec: TransitionSpec) -> None:
+    """Raise ValueError unless a transition's frames fit in a stream's ring."""
+    if spec.stack + spec.n_step > store.slots:
+        raise ValueError(
+            f"stack={spec.stack} and n_step={spec.n_step} do not fit in a ring of "
+            f"{store.slots} frames per stream"
         )

@@ -13,7 +13,7 @@ from playfield.buffers.augmentation import Augmentation, augmenter_for
 from playfield.buffers.batch import Batch
 from playfield.buffers.generator import CounterGenerator
 from playfield.buffers.store import FrameStore
-from playfield.buffers.transitions import TransitionReader, TransitionSpec
+from playfield.buffers.transitions import TransitionReader, TransitionSpec, check_window
 
 # Passing over what is not valid is exact and costs next to nothing as long as most frames are; a
 # store with hardly a valid transition in it is searched from end to end instead.
@@ -29,6 +29,9 @@ class Uniform:
 
     Another thread may write into the store meanwhile: what it overwrites is drawn again. With an
     `augmentation` every observation is a random view of what is stored.
+
+    Raises ValueError for transitions that reach over more than the ring, and for an augmentation
+    that the store's frames do not admit.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Uniform:
         self.augmenter = augmenter_for(store, augmentation, seed)
         self.generator = CounterGenerator(seed)
         self._readers: dict[int, TransitionReader] = {}
+        check_window(store, spec)  # now, not at the first draw
 
     def sample(self, batch_size: int) -> Batch:
         """A batch of `batch_size` transitions, valid until the next draw of that size.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 
 import numpy as np
 import pytest
 
 from playfield._ext.gather import gather_rows
+from playfield.buffers.store import gather_threads
+from playfield.commands import doctor
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
@@ -54,6 +57,13 @@ def test_gathers_from_several_python_threads_at_once_do_not_mix():
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def test_doctor_reports_kernel_threads_and_how_fast_rows_are_gathered(tmp_path):
+    (check,) = (check for check in doctor.checks(tmp_path) if check.name == "gather")
+    threads, bandwidth = re.match(r"(\d+) kernel threads?: ([\d.]+) GB/s", check.look()).groups()
+    assert int(threads) == gather_threads()
+    assert float(bandwidth) > 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")

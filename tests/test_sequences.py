@@ -383,6 +383,11 @@ def test_a_window_longer_than_the_ring_is_refused():
         Sequences(store, SequenceSpec(6, burn_in=2, stack=3), 0)
 
 
+def test_an_empty_batch_is_refused():
+    with pytest.raises(ValueError, match="batch_size=0 has to be 1 or more"):
+        Sequences(filled_store(), SequenceSpec(4), 0).sample(0)
+
+
 def test_a_ring_that_just_fits_a_window_holds_one():
     store = lone_episodes([30], slots=10)
     sampler = Sequences(store, SequenceSpec(5, burn_in=2, stack=3), 0)

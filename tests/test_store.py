@@ -13,6 +13,7 @@ from scipy import stats
 from store_oracle import Moment, OracleStore
 
 from playfield.buffers.augmentation import Augmentation, Augmenter, augment_frames
+from playfield.buffers.prioritized import Prioritized
 from playfield.buffers.store import Column, FrameStore
 from playfield.buffers.transitions import TransitionReader, TransitionSpec
 from playfield.buffers.uniform import Uniform
@@ -58,7 +59,7 @@ def play(store, oracle, rng, steps, episode_lengths, life_loss_rate=0.2):
                     bool(step.truncated[s]), bool(step.life_lost[s]), bool(first[s]),
                 )
             )  # fmt: skip
-        for size in (1, 2, 4):
+        for size in sorted({1, 2, min(4, store.slots)}):
             acting = store.latest(size).cpu().numpy()
             for s in range(count):
                 expected = oracle.stack(s, len(oracle.history[s]) - 1, size)
@@ -266,11 +267,54 @@ def test_an_overwritten_id_is_refused():
         TransitionReader(store, TransitionSpec(stack=1), 1)(np.array([0]))
 
 
-def test_a_window_that_cannot_fit_the_ring_is_refused():
-    with pytest.raises(ValueError, match="do not fit in a ring of 6"):
-        TransitionReader(FrameStore(6, 1), TransitionSpec(stack=4, n_step=3), 1)
-    with pytest.raises(ValueError, match="too small"):
-        FrameStore(3, streams=2)
+def test_the_oldest_transition_of_the_longest_window_is_whole():
+    store = FrameStore(7, 1, (1,), "float32")
+    for t in range(20):
+        store.append(arrival(np.full((1, 1), t, np.float32), first=[t == 0]))
+        store.act(np.zeros(1, int))
+    batch = Uniform(store, TransitionSpec(stack=4, n_step=3), seed=0).sample(1)
+    assert batch.obs.tolist() == [[13, 14, 15, 16]] and batch.next_obs.tolist() == [
+        [16, 17, 18, 19]
+    ]
+    assert store.latest(7).tolist() == [[13, 14, 15, 16, 17, 18, 19]]
+
+
+@pytest.mark.parametrize("kind", [Uniform, Prioritized])
+@pytest.mark.parametrize(("stack", "n_step"), [(4, 3), (6, 1), (1, 6)])
+def test_a_transition_that_cannot_fit_the_ring_is_refused_at_once(kind, stack, n_step):
+    with pytest.raises(ValueError, match=f"stack={stack} and n_step={n_step} do not fit .* of 6"):
+        kind(FrameStore(6, 1), TransitionSpec(stack, n_step), seed=0)
+
+
+@pytest.mark.parametrize("stack", [-1, 0, 41])
+def test_a_policy_cannot_ask_for_a_stack_that_no_ring_holds(stack):
+    with pytest.raises(ValueError, match=rf"stack={stack} has to lie in 1\.\.40"):
+        filled_store().latest(stack)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+@pytest.mark.parametrize("kind", [Uniform, Prioritized])
+def test_an_empty_batch_is_refused(kind, batch_size):
+    with pytest.raises(ValueError, match=f"batch_size={batch_size} has to be 1 or more"):
+        kind(filled_store(), TransitionSpec(), seed=0).sample(batch_size)
+
+
+def test_sizes_that_make_no_store_are_refused():
+    for capacity, streams in ((3, 2), (0, 1), (-5, 1), (10, 0)):
+        with pytest.raises(ValueError, match="too small"):
+            FrameStore(capacity, streams)
+    for shape in ((), (1, 0, 4), (1, -84, 84)):
+        with pytest.raises(ValueError, match=r"frame_shape=.* has to be sizes of 1 or more"):
+            FrameStore(10, 1, shape)
+    with pytest.raises(ValueError, match="frames are uint8 or float32, not 'int64'"):
+        FrameStore(10, 1, (1,), "int64")
+
+
+def test_an_empty_stream_has_no_newest_stack():
+    store = FrameStore(20, 2, (1,), "float32")
+    store.append(arrival(np.ones((1, 1), np.float32), first=[True]), np.array([0]))
+    with pytest.raises(ValueError, match="stream 1 holds no frame yet"):
+        store.latest()
 
 
 def test_a_batch_is_reused_by_the_next_draw_and_a_clone_is_not():
@@ -322,6 +366,17 @@ def test_a_state_of_another_layout_is_refused_by_field(other, field):
     settings = {"capacity": 120, "streams": 3, "frame_shape": PICTURE, **other}
     with pytest.raises(ValueError, match=f"^{field}:"):
         FrameStore(**settings).load_state_dict(store.state_dict())
+
+
+@pytest.mark.parametrize("field", ["layout", "columns", "frames", "head", "action"])
+def test_a_state_that_lacks_something_is_refused_by_field_and_changes_nothing(field):
+    store, other = filled_store(), filled_store(seed=6)
+    state = store.state_dict()
+    (state if field in state else state["columns"]).pop(field)
+    before = other.frames.clone(), other.reward.copy()
+    with pytest.raises(ValueError, match=f"^{field}: missing"):
+        other.load_state_dict(state)
+    assert torch.equal(other.frames, before[0]) and (other.reward == before[1]).all()
 
 
 @pytest.mark.gpu
