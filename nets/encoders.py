@@ -8,7 +8,9 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from playfield.nets.dropout import Dropout
 from playfield.nets.layers import Conv2d, Linear, PixelConv2d
+from playfield.nets.normalization import Norm, activated
 
 
 class NatureCNN(nn.Module):
@@ -16,27 +18,38 @@ class NatureCNN(nn.Module):
 
     uint8 `[B, C, H, W]`, 36×36 or larger, to features `[B, features]` in the compute dtype: 3136
     of them for 84×84. The hidden layer of 512 units belongs to the heads.
+
+    As in all encoders, `width` multiplies the channels, `norm` stands between each layer and its
+    ReLU (`nets.normalization`), and `dropout` is the chance of a feature to be dropped.
     """
 
-    def __init__(self, obs_shape: Sequence[int], dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        obs_shape: Sequence[int],
+        dtype: torch.dtype = torch.float32,
+        *,
+        width: float = 1.0,
+        norm: Norm = "none",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        channels, height, width = obs_shape
+        channels, height, columns = obs_shape
+        few, many = widened(32, width), widened(64, width)
         self.layers = nn.Sequential(
-            PixelConv2d(channels, 32, 8, stride=4, dtype=dtype),
-            nn.ReLU(),
-            Conv2d(32, 64, 4, stride=2),
-            nn.ReLU(),
-            Conv2d(64, 64, 3, stride=1),
-            nn.ReLU(),
+            *activated(PixelConv2d(channels, few, 8, stride=4, dtype=dtype), norm),
+            *activated(Conv2d(few, many, 4, stride=2), norm),
+            *activated(Conv2d(many, many, 3, stride=1), norm),
         )
+        self.dropout = Dropout(dropout) if dropout else nn.Identity()
         for kernel, stride in ((8, 4), (4, 2), (3, 1)):
-            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
-        if min(height, width) < 1:
+            height, columns = (height - kernel) // stride + 1, (columns - kernel) // stride + 1
+        if min(height, columns) < 1:
             raise ValueError(f"frames of {obs_shape[1]}x{obs_shape[2]} are too small for this CNN")
-        self.features = 64 * height * width
+        self.features = many * height * columns
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
-        return self.layers(obs).flatten(1)
+        features: torch.Tensor = self.dropout(self.layers(obs).flatten(1))
+        return features
 
 
 class SmallCNN(nn.Module):
@@ -45,20 +58,34 @@ class SmallCNN(nn.Module):
     uint8 `[B, C, H, W]` of 3×3 or larger to features `[B, features]` in the compute dtype.
     """
 
-    def __init__(self, obs_shape: Sequence[int], dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        obs_shape: Sequence[int],
+        dtype: torch.dtype = torch.float32,
+        *,
+        width: float = 1.0,
+        norm: Norm = "none",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        channels, height, width = obs_shape
-        self.layers = nn.Sequential(PixelConv2d(channels, 16, 3, stride=1, dtype=dtype), nn.ReLU())
-        self.features = 16 * (height - 2) * (width - 2)
+        inputs, height, columns = obs_shape
+        channels = widened(16, width)
+        self.layers = nn.Sequential(
+            *activated(PixelConv2d(inputs, channels, 3, stride=1, dtype=dtype), norm)
+        )
+        self.dropout = Dropout(dropout) if dropout else nn.Identity()
+        self.features = channels * (height - 2) * (columns - 2)
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
-        return self.layers(obs).flatten(1)
+        features: torch.Tensor = self.dropout(self.layers(obs).flatten(1))
+        return features
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU for vector observations.
+    """Linear layers with ReLU for vector observations; `width` multiplies their units.
 
-    float32 `[B, D]` to features `[B, hidden[-1]]` in the compute dtype.
+    float32 `[B, D]` to features `[B, features]` in the compute dtype: the units of the last layer,
+    or D where there is none.
     """
 
     def __init__(
@@ -66,21 +93,33 @@ class MLP(nn.Module):
         obs_shape: Sequence[int],
         hidden: Sequence[int] = (64,),
         dtype: torch.dtype = torch.float32,
+        *,
+        width: float = 1.0,
+        norm: Norm = "none",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         (inputs,) = obs_shape
         self.compute_dtype = dtype
+        sizes = [inputs, *(widened(units, width) for units in hidden)]
         self.layers = nn.Sequential(
             *(
-                layer
-                for fan_in, fan_out in pairwise((inputs, *hidden))
-                for layer in (Linear(fan_in, fan_out), nn.ReLU())
+                module
+                for fan_in, fan_out in pairwise(sizes)
+                for module in activated(Linear(fan_in, fan_out), norm)
             )
         )
-        self.features = hidden[-1] if hidden else inputs
+        self.dropout = Dropout(dropout) if dropout else nn.Identity()
+        self.features = sizes[-1]
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
-        return self.layers(obs.to(self.compute_dtype))
+        features: torch.Tensor = self.dropout(self.layers(obs.to(self.compute_dtype)))
+        return features
+
+
+def widened(channels: int, width: float) -> int:
+    """`channels` times `width`, rounded, at least 1."""
+    return max(1, round(channels * width))
 
 
 def encoder_for(

@@ -21,7 +21,7 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return self._conv_forward(x, self.weight.to(x.dtype), bias)
+        return self._conv_forward(x, used_weight(self).to(x.dtype), bias)
 
 
 class Linear(nn.Linear):
@@ -29,7 +29,25 @@ class Linear(nn.Linear):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
+        return F.linear(x, used_weight(self).to(x.dtype), bias)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation over channels alone, in its input's dtype with float32 statistics.
+
+    In `[B, C, H, W]` each pixel of each picture is normalised by itself, as flax does it and with
+    it PQN (Gallici et al. 2024); `nn.LayerNorm([C, H, W])` is another function, with a weight per
+    pixel. `[B, C]` is normalised over C. Epsilon is flax's.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        # Channels lie last in memory already (channels_last), so nothing is copied here.
+        x = F.layer_norm(x.movedim(1, -1), self.normalized_shape, weight, bias, self.eps)
+        return x.movedim(-1, 1)
 
 
 class OutputLinear(nn.Linear):
@@ -56,28 +74,73 @@ class PixelConv2d(nn.Conv2d):
         out_channels: int,
         kernel_size: int,
         stride: int,
+        padding: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding)
         self.compute_dtype = dtype
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         dtype = self.compute_dtype
+        weight = used_weight(self).float() / 255
+        bias = None if self.bias is None else self.bias.to(dtype)
+        if self._has_blocks_of_four(x):
+            return F.conv2d(pixel_blocks(x).to(dtype), kernel_blocks(weight).to(dtype), bias)
         # Two passes: torch casts and permutes in one go at half the speed of one after the other.
         pixels = x.to(dtype).contiguous(memory_format=torch.channels_last)
-        weight = (self.weight.float() / 255).to(dtype)
-        bias = None if self.bias is None else self.bias.to(dtype)
-        return self._conv_forward(pixels, weight, bias)
+        return self._conv_forward(pixels, weight.to(dtype), bias)
+
+    def _has_blocks_of_four(self, x: torch.Tensor) -> bool:
+        return (
+            x.device.type == "cpu"
+            and x.dtype == torch.uint8
+            and self.stride == (4, 4)
+            and self.padding == (0, 0)
+            and all(size % 4 == 0 for size in (*self.kernel_size, *x.shape[2:]))
+        )
+
+
+def pixel_blocks(x: torch.Tensor) -> torch.Tensor:
+    """Bytes `[B, C, H, W]` as blocks of 4x4 pixels, `[B, 16C, H/4, W/4]` in channels_last.
+
+    A convolution of stride 4 on few channels is one of stride 1 on the blocks (`kernel_blocks`).
+    Processors multiply 64 channels much faster than 4: on a Xeon with AMX, in bfloat16, the weight
+    gradient of DQN's first layer takes half the time. Four pixels in a row travel as one word.
+    """
+    x = x.contiguous()
+    if x.storage_offset() % 4:
+        x = x.clone()
+    batch, channels, height, width = x.shape
+    words = x.view(torch.int32).view(batch, channels, height // 4, 4, width // 4)
+    blocks = words.permute(0, 2, 4, 1, 3).contiguous().view(torch.uint8)  # [B, H/4, W/4, C, 16]
+    return blocks.flatten(3).permute(0, 3, 1, 2)
+
+
+def kernel_blocks(weight: torch.Tensor) -> torch.Tensor:
+    """A kernel `[O, C, 4h, 4w]` as `[O, 16C, h, w]`, which does the same to `pixel_blocks`."""
+    outputs, inputs, height, width = weight.shape
+    blocks = weight.reshape(outputs, inputs, height // 4, 4, width // 4, 4)
+    return blocks.permute(0, 2, 4, 1, 3, 5).flatten(3).permute(0, 3, 1, 2)
+
+
+def used_weight(layer: nn.Module) -> torch.Tensor:
+    """The weight that a layer multiplies by: its parameter, or what its `spectral` makes of it."""
+    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+    spectral = getattr(layer, "spectral", None)
+    return weight if spectral is None else spectral(weight)
 
 
 def frozen_copy(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     """A copy that only runs forward, with the weights that are used in `dtype` kept in `dtype`.
 
-    It computes bit for bit what `network` computes, and casts no weight to do so.
+    It computes bit for bit what `network` computes, and casts no weight to do so. What `network`
+    computes in training mode is for it to say: batch statistics and dropout are of the moment, so
+    a copy that acts belongs in `eval()`.
     """
     copy = deepcopy(network).requires_grad_(False)
     for module in copy.modules():
-        if isinstance(module, (Conv2d, Linear)):
+        # A spectral norm divides in float32, before the cast.
+        if isinstance(module, (Conv2d, Linear, LayerNorm)) and not hasattr(module, "spectral"):
             module.to(dtype)
     return copy
 
