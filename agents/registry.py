@@ -82,6 +82,27 @@ ALGORITHMS = {
             "PPOConfig",
             "PPO",
         ),
+        Algorithm(
+            "a2c",
+            "Advantage actor-critic (2016), synchronous: one update per rollout",
+            "playfield.agents.a2c",
+            "A2CConfig",
+            "A2C",
+        ),
+        Algorithm(
+            "reinforce",
+            "REINFORCE (1992) with a learned baseline: whole episodes",
+            "playfield.agents.reinforce",
+            "ReinforceConfig",
+            "Reinforce",
+        ),
+        Algorithm(
+            "pqn",
+            "Q-learning in many environments at once, without a replay (2024)",
+            "playfield.agents.pqn",
+            "PQNConfig",
+            "PQN",
+        ),
     )
 }
 

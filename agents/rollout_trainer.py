@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -22,7 +22,6 @@ from playfield.training.optimizers import (
 )
 from playfield.training.seeding import derive_seed
 from playfield.training.trainer import Metrics, Policy, State
-
 
 N = TypeVar("N", bound=nn.Module)
 N_contra = TypeVar("N_contra", bound=nn.Module, contravariant=True)
@@ -55,6 +54,9 @@ class RolloutTrainer(Generic[N]):
     this one is learned from; what is under way when a segment begins is dropped.
     """
 
+    #: How it collects.
+    collector_type: ClassVar[type[Collector]] = Collector
+
     def __init__(
         self,
         config: RolloutConfig,
@@ -69,7 +71,7 @@ class RolloutTrainer(Generic[N]):
     ) -> None:
         self.env, self.seed, self.device = env, seed, device
         self.network, self.player = network, player
-        self.collector = Collector(
+        self.collector = self.collector_type(
             env,
             player,
             transitions_for(config, env.spec),

@@ -6,15 +6,16 @@ import torch
 from torch import nn
 
 from playfield.nets.layers import Linear, OutputLinear
+from playfield.nets.normalization import Norm, activated
 
 
 class QHead(nn.Module):
     """One hidden layer, then a value per action: `[B, features]` to float32 `[B, num_actions]`."""
 
-    def __init__(self, features: int, hidden: int, num_actions: int) -> None:
+    def __init__(self, features: int, hidden: int, num_actions: int, norm: Norm = "none") -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            Linear(features, hidden), nn.ReLU(), OutputLinear(hidden, num_actions)
+            *activated(Linear(features, hidden), norm), OutputLinear(hidden, num_actions)
         )
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
