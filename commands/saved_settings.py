@@ -87,6 +87,8 @@ def _read(value: Any, hint: Any, where: str, path: str, default: Any = None) -> 
     elif origin is Literal:
         if value in arguments:
             return value
+        choices = ", ".join(map(str, arguments))
+        raise DamagedFileError(f"{where}: {path} should be one of {choices}, not {value!r}.")
     elif origin is tuple and isinstance(value, list):
         inner = arguments[0] if arguments[1:] == (...,) else None
         kinds = [inner] * len(value) if inner is not None else list(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -55,6 +56,18 @@ def test_the_config_docstrings_are_the_help(playfield: CommandLine) -> None:
     shown = " ".join(playfield("train", "dqn", "--help").out.split())
     assert "Rewards summed before bootstrapping." in shown
     assert "--n-step INT" in shown
+
+
+def test_settings_that_algorithms_share_have_parts_of_the_help_to_themselves(
+    playfield: CommandLine,
+) -> None:
+    shown = playfield("train", "dqn", "--help").out
+    _, *named = re.split(r"([\w.]+) options ", shown)
+    parts = dict(zip(named[::2], named[1::2], strict=True))
+    for option in ("--optimizer", "--learning-rate", "--schedule", "--max-grad-norm"):
+        assert f" {option} " in parts["agent.optimizer"]
+    for option in ("--encoder", "--width", "--norm", "--dropout"):
+        assert f" {option} " in parts["agent.encoder"]
 
 
 def test_a_preset_supplies_the_defaults_that_the_help_shows(playfield: CommandLine) -> None:

@@ -227,6 +227,39 @@ def test_an_error_that_is_not_finite_stops_no_prioritised_run():
     assert int(dqn.gradient_step.skipped) > 0
 
 
+def test_the_learning_rate_falls_to_zero_in_equal_parts_from_update_to_update():
+    optimizer = OptimizerConfig(learning_rate=1e-3, schedule="linear")
+    config = replace(SMALL, num_envs=1, optimizer=optimizer)
+    env = envs.make("playfield/Catch-v0", 1)
+    dqn = DQN(config, env, seed=0, device=CPU, steps=440)  # 400 to learn in, an update after each 4
+    dqn.begin_segment(0)
+    logged, taken = [], []
+    for report in iter(lambda: dqn.step() if dqn.progress < 440 else None, None):
+        if "train/learning_rate" in report:
+            logged.append(report["train/learning_rate"])
+            taken.append(dqn.gradient_step.optimizer.param_groups[0]["lr"])
+    expected = [1e-3 * (1 - k / 100) for k in range(1, 100)]
+    assert logged == pytest.approx(expected)
+    assert taken == logged
+
+
+def test_a_schedule_up_to_the_end_of_a_run_has_to_know_it():
+    config = replace(SMALL, optimizer=OptimizerConfig(schedule="cosine"))
+    with pytest.raises(UserError, match="schedule=cosine ends with the run"):
+        trainer(config)
+
+
+def test_batch_norms_and_dropout_learn_in_updates_and_act_in_play():
+    dqn = trainer()
+    modes = []
+    forward = dqn.online.forward
+    dqn.online.forward = lambda obs: (modes.append(dqn.online.training), forward(obs))[1]
+    run(dqn, 60)
+    assert modes.count(True) == dqn.updates > 0
+    assert modes.count(False) == sum(1 for mode in modes if not mode) > 0
+    assert not dqn.target.training and not dqn.policy().network.training
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [

@@ -65,7 +65,7 @@ class Mortal(DQN):
 def go(run: Run, config: DQNConfig, training: TrainingConfig, dies_at: int = 10**9) -> DQN:
     """Train `run` from its newest checkpoint, or from the start, with objects of its own."""
     env = envs.make(CATCH, config.num_envs)
-    trainer = Mortal(config, env, seed=SEED, device=CPU)
+    trainer = Mortal(config, env, seed=SEED, device=CPU, steps=training.steps)
     trainer.dies_at = dies_at
     train(
         trainer,
@@ -159,6 +159,21 @@ def newest_store(run: Run) -> FrameStore:
         pytest.param(replace(PLAIN, num_envs=1), 610, id="one environment"),
         pytest.param(
             replace(PLAIN, prioritized=True, random_shift=1), 449, id="prioritised, with views"
+        ),
+        pytest.param(
+            replace(
+                PLAIN,
+                optimizer=OptimizerConfig(
+                    "adamw", 1e-3, schedule="cosine", warmup_steps=200, weight_decay=0.01
+                ),
+            ),
+            170,  # in the warm-up
+            id="AdamW, on a schedule",
+        ),
+        pytest.param(
+            replace(PLAIN, optimizer=OptimizerConfig("sgd", 1e-2, schedule="linear", momentum=0.9)),
+            449,
+            id="momentum, on a schedule",
         ),
     ],
 )
