@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from playfield.nets.initialization import orthogonal_
 
@@ -41,7 +42,9 @@ class GatedTransformer(nn.Module):
         memories = state[:, :-1].reshape(batch, len(self.layers), past, self.features)
         episode = episodes(first, state[:, -1], past)  # [B, past + T]
         seen = visible(episode, self.window)  # [B, T, past + T]
-        x = self.embedding(features.float()).transpose(0, 1)  # [B, T, U]
+        # Contiguous here and below, because torch's linear layers take another path, with other
+        # bits, for transposed input whose gradient nobody needs.
+        x = self.embedding(features.float()).transpose(0, 1).contiguous()  # [B, T, U]
         kept = []
         for layer, memory in zip(self.layers, memories.unbind(1), strict=True):
             context = torch.cat((memory, x), 1)  # [B, past + T, U]
@@ -50,7 +53,7 @@ class GatedTransformer(nn.Module):
         last = episode[:, episode.shape[1] - past :] == episode[:, -1:]  # [B, past]
         kept_flat = torch.stack(kept, 1) * last[:, None, :, None]
         state = torch.cat((kept_flat.flatten(1), last.sum(1, keepdim=True)), 1)
-        return x.transpose(0, 1), state
+        return x.transpose(0, 1).contiguous(), state
 
 
 def episodes(first: torch.Tensor, remembered: torch.Tensor, past: int) -> torch.Tensor:
@@ -124,7 +127,10 @@ class Attention(nn.Module):
         )
         distance = distances(steps, self.window, context.device).clamp(0, self.window - 1)
         bias = self.distance_bias[:, distance].masked_fill(~seen.unsqueeze(1), -torch.inf)
-        mixed = F.scaled_dot_product_attention(query, key, value, bias)
+        # Not torch's fused attention: it takes another path for a bias that learns, with other
+        # bits, so the copy that acts would differ from the network that learns.
+        scores = query @ key.mT / math.sqrt(key.shape[-1]) + bias  # [B, heads, T, S]
+        mixed = scores.softmax(-1) @ value
         output: torch.Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return output
 
