@@ -60,9 +60,9 @@ def normalized(advantage: torch.Tensor) -> torch.Tensor:
 def explained_variance(value: NDArray[np.float32], return_: NDArray[np.float32]) -> float:
     """1 - Var(return - value) / Var(return), of `[N]` each: 1 is perfect, 0 a constant's worth.
 
-    0 where all returns are the same.
+    0 where all returns are the same, or there is none.
     """
-    spread = float(return_.var(dtype=np.float64))
+    spread = float(return_.var(dtype=np.float64)) if return_.size else 0.0
     return 1.0 - float((return_ - value).var(dtype=np.float64)) / spread if spread > 0 else 0.0
 
 

@@ -116,6 +116,15 @@ def approximate_kl(log_prob: torch.Tensor, old_log_prob: torch.Tensor) -> torch.
 # --- training -------------------------------------------------------------------------------------
 
 
+def even_share(count: int, size: int) -> int:
+    """The size of batches that share `count` items evenly, no more than `size` (or 1) in each.
+
+    Without it a batch of one or two leftovers could move the weights as far as a full one.
+    """
+    batches = max(1, -(-count // max(1, size)))
+    return max(1, -(-count // batches))
+
+
 class PPO(RolloutTrainer[ActorCritic]):
     """The trainer. One `step` is one rollout, and its epochs of updates."""
 
@@ -203,9 +212,10 @@ class PPO(RolloutTrainer[ActorCritic]):
     ) -> Iterator[StepBatch | StreamBatch]:
         epochs, size = self.config.epochs, self.config.batch_size
         if self.network.memory is None:
-            return self.rollout.minibatches(trajectory, epochs, size, **targets)
-        streams = max(1, size // self.config.num_steps)
-        return self.rollout.sequences(trajectory, epochs, streams, **targets)
+            share = even_share(int(trajectory.valid.sum()), size)
+            return self.rollout.minibatches(trajectory, epochs, share, **targets)
+        share = even_share(self.env.num_envs, size // self.config.num_steps)
+        return self.rollout.sequences(trajectory, epochs, share, **targets)
 
     def _targets(self, collected: Collected) -> dict[str, NDArray[np.float32]]:
         """What the updates aim at, by the policy that collected: `[T, E]` each."""
@@ -224,25 +234,29 @@ class PPO(RolloutTrainer[ActorCritic]):
     def _corrected(self, collected: Collected) -> dict[str, NDArray[np.float32]]:
         """The same of a rollout that an older policy collected, by the policy of this moment.
 
-        V-trace (Espeholt et al. 2018) corrects values and advantages for the difference, and the
-        ratio that is clipped starts at 1 again: the decoupled objective of Hilton et al. 2022, with
-        V-trace's truncated weights. The value of the newest observation alone stays the old one.
+        V-trace (Espeholt et al. 2018) corrects the returns for the difference, and the ratio that
+        is clipped starts at 1 again: the decoupled objective of Hilton et al. 2022, with V-trace's
+        truncated weights. An advantage is what a return has over the value, so where the policies
+        are the same it is GAE's; V-trace's own leaves lambda out of its first step. The value of
+        the newest observation alone stays the old one.
         """
         steps = collected.trajectory
         value, now = collected.value.copy(), np.zeros_like(steps.reward)
-        streams = max(1, self.config.batch_size // self.config.num_steps)
-        for batch in self.rollout.sequences(steps, 1, streams):
+        share = even_share(self.env.num_envs, self.config.batch_size // self.config.num_steps)
+        self.network.eval()  # as a player is
+        for batch in self.rollout.sequences(steps, 1, share):
             logits, values = look_at_streams(self.network, batch)
             chosen = log_prob(logits.flatten(0, 1), batch.action.flatten())
             columns = batch.index[0].numpy() % self.env.num_envs  # [B], which streams these are
             value[:-1, columns] = values.cpu().numpy()
             now[:, columns] = chosen.view(values.shape).cpu().numpy()
-        return_, advantage = vtrace(
+        self.network.train()
+        return_, _ = vtrace(
             now - steps.extra["log_prob"], steps.reward, steps.discount, value, steps.ends,
             steps.valid, lambda_=self.config.gae_lambda,
         )  # fmt: skip
         return {
-            "advantage": advantage,
+            "advantage": return_ - value[:-1],
             "return_": return_,
             "old_value": value[:-1],
             "old_log_prob": now,

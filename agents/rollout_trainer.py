@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 import torch
@@ -124,9 +124,14 @@ class RolloutTrainer(Generic[N]):
         rate = self.learning_rate(self.progress)
         set_learning_rate(self.gradient_step.optimizer, rate)
         collected = self._next()
-        report = self.learn(collected)
+        try:
+            report = self.learn(collected)
+        finally:
+            # Nobody may be acting when the player changes, or when a failure closes the env.
+            if self._under_way is not None:
+                wait([self._under_way])
         if self._under_way is not None:
-            self._under_way.exception()  # wait: nobody may be acting when the player changes
+            self._under_way.result()  # or its error, before anything is saved or evaluated
         self.player.refresh(self.network)
         self.progress += collected.steps
         return {**report, **collected.finished, "train/learning_rate": rate}
