@@ -46,10 +46,11 @@ lock: venv ## resolve the newest versions into requirements*.lock (LOCK_ARGS="to
 demo: venv ## train Pong for MINUTES=10 (Ctrl-C ends it early), evaluate, record a video
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh $(MINUTES)
 
-BENCHMARKS := startup replay dqn_training
+# Learning runs, which take hours, are in benchmarks/README.md.
+BENCHMARKS := startup replay dqn_training ppo_training
 
 .PHONY: bench
-bench: venv .venv/.bench ## run every benchmark; `make bench-replay` runs benchmarks/replay.py alone
+bench: venv .venv/.bench ## run every measurement of speed; `make bench-replay` runs benchmarks/replay.py alone
 	@set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
 
 bench-%: venv .venv/.bench

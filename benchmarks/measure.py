@@ -8,6 +8,7 @@ import os
 import re
 import statistics
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 PEERS = (
     "stable-baselines3", "opencv-python-headless", "cpprb", "torchrl", "tensordict", "tianshou"
 )  # fmt: skip
-
+#: Options of command lines that name this machine's folders.
+PATH_OPTIONS = ("--root",)
 # A value that begins with a folder at the root, on its own or after "=", as in "--root=/srv/runs".
 ABSOLUTE_PATH = re.compile(r"(^|[\s=:\"'(])(/[\w.+~-]+){2,}|[A-Za-z]:\\")
 
@@ -166,6 +168,14 @@ def destination(options: argparse.Namespace) -> Path | None:
     return None if options.quick else RESULTS
 
 
+def playfield_command() -> str:
+    """The `playfield` command of this Python; exits with code 2 where it is not installed."""
+    command = Path(sysconfig.get_path("scripts")) / "playfield"
+    if not command.exists():
+        stop("the playfield command is not installed beside this Python: run `make venv`.")
+    return str(command)
+
+
 def need_stable_baselines3() -> None:
     """Exit with code 2 and one sentence where the peer is not installed."""
     try:
@@ -243,6 +253,20 @@ def rounded(value: Any, digits: int = 6) -> Any:
     if isinstance(value, list | tuple):
         return [rounded(inner, digits) for inner in value]
     return value
+
+
+def command_without_paths(command: Sequence[str]) -> list[str]:
+    """A command line as others would type it: without the options that name our folders."""
+    kept: list[str] = []
+    skip = False
+    for argument in command:
+        if skip:
+            skip = False
+        elif argument in PATH_OPTIONS:
+            skip = True
+        elif not argument.startswith(tuple(f"{option}=" for option in PATH_OPTIONS)):
+            kept.append(argument)
+    return kept
 
 
 def refuse_paths(value: Any, where: str) -> None:

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import sysconfig
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 from measure import (
     Target,
@@ -22,9 +20,9 @@ from measure import (
     conditions,
     destination,
     parser,
+    playfield_command,
     report,
     show,
-    stop,
     summarise,
 )
 
@@ -35,11 +33,8 @@ HELP = "playfield --help"
 def main() -> None:
     options = parser(__doc__).parse_args()
     record = conditions(options)
-    command = Path(sysconfig.get_path("scripts")) / "playfield"
-    if not command.exists():
-        stop("the playfield command is not installed beside this Python: run `make venv`.")
     commands = {
-        HELP: [str(command), "--help"],
+        HELP: [playfield_command(), "--help"],
         "python -c pass": [sys.executable, "-c", "pass"],
         'python -c "import torch"': [sys.executable, "-c", "import torch"],
     }
