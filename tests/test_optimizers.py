@@ -158,6 +158,7 @@ class Normed(nn.Module):
         self.over_pixels = nn.LayerNorm([3, 4, 4])  # gains of three dimensions
         self.batch, self.group = nn.BatchNorm2d(3), nn.GroupNorm(1, 3)
         self.out = nn.Linear(3, 2)
+        self.distance_bias = nn.Parameter(torch.zeros(4, 4))  # as attention has it
 
 
 @pytest.mark.parametrize("kind", KINDS)

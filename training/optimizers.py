@@ -99,7 +99,7 @@ def build_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.
             return torch.optim.RAdam(groups, rate, betas=betas, eps=eps, foreach=True)
 
 
-#: Layers whose parameters of whatever shape are gains and biases.
+#: Layers whose parameters are gains and biases, whatever their shape.
 _NORMS = (
     nn.LayerNorm,
     nn.GroupNorm,
@@ -122,9 +122,9 @@ def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 def _gains_and_biases(network: nn.Module) -> Iterator[nn.Parameter]:
     for module in network.modules():
-        for parameter in module.parameters(recurse=False):
-            # A norm over channels and pixels has gains of three dimensions.
-            if parameter.dim() <= 1 or isinstance(module, _NORMS):
+        norm = isinstance(module, _NORMS)
+        for name, parameter in module.named_parameters(recurse=False):
+            if norm or name.endswith("bias") or parameter.dim() <= 1:
                 yield parameter
 
 
