@@ -35,16 +35,26 @@ class Score:
         return sum(self._newest) / len(self._newest)
 
 
+def means(games: Sequence[Game], window: int) -> list[tuple[Game, float]]:
+    """The mean of the last `window` games, wherever there are that many.
+
+    Games that ended at the same step are one point, after all of them: whichever happens to stand
+    first among them is not ahead.
+    """
+    values = running_mean(np.array([game.return_ for game in games], np.float64), window)
+    ends = np.append(np.diff([game.steps for game in games]) > 0, True)
+    last = [k for k in range(window - 1, len(games)) if ends[k]]
+    return [(games[k], float(values[k])) for k in last]
+
+
 def reached(
     games: Sequence[Game], thresholds: Sequence[float], window: int
 ) -> dict[str, dict[str, float] | None]:
     """When the mean of the last `window` games first was each threshold or more; None: never."""
     found: dict[str, dict[str, float] | None] = {f"{t:g}": None for t in thresholds}
-    score = Score(window)
-    for game in games:
-        mean = score.add(game.return_)
+    for game, mean in means(games, window):
         for threshold in thresholds:
-            if mean is not None and mean >= threshold and found[f"{threshold:g}"] is None:
+            if mean >= threshold and found[f"{threshold:g}"] is None:
                 found[f"{threshold:g}"] = {
                     "minutes": game.seconds / 60,
                     "seconds": game.seconds,
@@ -54,15 +64,14 @@ def reached(
 
 
 def curve(games: Sequence[Game], window: int) -> dict[str, list[float]]:
-    """The mean of the last `window` games after each game, `MOST_POINTS` of them at most."""
-    mean = running_mean(np.array([game.return_ for game in games], np.float64), window)
-    from_here = range(window - 1, len(games))
-    every = max(1, -(-len(from_here) // MOST_POINTS))
-    kept = list(from_here)[::-1][::every][::-1]  # the newest stays
+    """The mean of the last `window` games over time, `MOST_POINTS` of them at most."""
+    points = means(games, window)
+    every = max(1, -(-len(points) // MOST_POINTS))
+    kept = points[::-1][::every][::-1]  # the newest stays
     return {
-        "minutes": [games[k].seconds / 60 for k in kept],
-        "steps": [games[k].steps for k in kept],
-        "return_mean": [float(mean[k]) for k in kept],
+        "minutes": [game.seconds / 60 for game, _ in kept],
+        "steps": [game.steps for game, _ in kept],
+        "return_mean": [mean for _, mean in kept],
     }
 
 

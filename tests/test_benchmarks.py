@@ -260,6 +260,14 @@ def test_a_score_is_reached_by_the_mean_of_enough_games_the_first_time(
     assert found["18"] is None
 
 
+def test_games_that_end_at_once_are_one_point(score_curves: ModuleType) -> None:
+    steps = [(100, 2.0), (200, 6.0), (300, 8.0), (300, -4.0), (400, 4.0)]
+    played = [score_curves.Game(step / 100, step, r) for step, r in steps]
+    assert score_curves.curve(played, window=2)["return_mean"] == [4.0, 2.0, 0.0]
+    # 7, the mean of 6 and 8, is not reached: -4 came in the same moment.
+    assert score_curves.reached(played, [5.0], window=2) == {"5": None}
+
+
 def test_curves_are_means_of_whole_windows_thinned_to_few_points(score_curves: ModuleType) -> None:
     short = score_curves.curve(games(score_curves, [1.0, 3.0, 5.0, 10.0]), window=3)
     assert short == {"minutes": [3.0, 4.0], "steps": [300, 400], "return_mean": [3.0, 6.0]}
