@@ -6,6 +6,8 @@ import difflib
 from dataclasses import dataclass
 
 from playfield.agents.dqn import DQNConfig
+from playfield.agents.encoders import EncoderConfig
+from playfield.agents.ppo import PPOConfig
 from playfield.agents.registry import AgentConfig
 from playfield.errors import UserError
 from playfield.training.optimizers import OptimizerConfig
@@ -115,6 +117,23 @@ PRESETS = {
             ),
             env="CartPole-v1",
             steps=50_000,
+        ),
+        Preset(
+            "ppo-fast",
+            "ppo",
+            "Pong in minutes on a few cores: half the channels, a learning rate four times as high",
+            PPOConfig(
+                num_envs=16,
+                num_steps=64,
+                batch_size=256,
+                hidden=256,
+                encoder=EncoderConfig(width=0.5),
+                optimizer=OptimizerConfig(
+                    learning_rate=1e-3, schedule="linear", adam_eps=1e-5, max_grad_norm=0.5
+                ),
+            ),
+            env="PongNoFrameskip-v4",
+            steps=1_300_000,
         ),
     )
 }
