@@ -88,6 +88,24 @@ def test_the_impala_cnn_has_fifteen_convolutions_and_halves_odd_sides_upwards():
     assert encoder.features == 64 * 11 * 11  # 84 -> 42 -> 21 -> 11
 
 
+def test_the_impala_cnn_follows_figure_3_of_the_paper():
+    encoder = ImpalaCNN((3, 13, 10))
+    x = pixels(2, 3, 13, 10)
+    convolutions = iter([m for m in encoder.modules() if isinstance(m, nn.Conv2d)])
+
+    def convolve(x):
+        layer = next(convolutions)
+        return F.conv2d(x, layer.weight, layer.bias, padding=1)
+
+    y = x / 255
+    for _ in range(3):
+        y = F.max_pool2d(convolve(y), 3, stride=2, padding=1)
+        for _ in range(2):
+            y = y + convolve(convolve(y.relu()).relu())
+    assert next(convolutions, None) is None
+    torch.testing.assert_close(encoder(x), y.relu().flatten(1))
+
+
 def test_any_width_leaves_a_channel():
     for encoder in (NatureCNN((1, 36, 36), width=1e-3), SmallCNN((1, 5, 5), width=1e-3)):
         assert min(m.out_channels for m in encoder.modules() if isinstance(m, nn.Conv2d)) == 1

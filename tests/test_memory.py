@@ -302,12 +302,12 @@ def naive_layer(layer, steps):
 
 def test_the_transformer_follows_its_equations_on_each_window_of_an_episode():
     memory = build("transformer")
-    x, first = sequence()
+    x, first = (tensor[:11] for tensor in sequence())  # ends in the second step of an episode
     output, state = memory(x, first, torch.zeros(BATCH, memory.state_size))
     embedding = memory.embedding
     for b in range(BATCH):
         given = [[] for _ in memory.layers]  # what each layer was given in this episode
-        for t in range(STEPS):
+        for t in range(len(x)):
             if first[t, b]:
                 given = [[] for _ in memory.layers]
             step = embedding(x[t, b]).detach().double().numpy()
