@@ -78,6 +78,9 @@ class ActorCriticConfig(PolicyGradientConfig):
         super().__post_init__()
         if self.num_steps < 1:
             raise UserError(f"num_steps has to be 1 or more, not {self.num_steps}.")
+        if self.num_steps < 2 and self.memory.memory != "none":
+            # A row may be no step, and one that learns from whole streams needs a step in each.
+            raise UserError(f"num_steps has to be 2 or more with memory={self.memory.memory}.")
         if not 0 <= self.gae_lambda <= 1:
             raise UserError(f"gae_lambda has to lie between 0 and 1, not {self.gae_lambda}.")
 
