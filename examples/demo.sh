@@ -11,8 +11,8 @@ shift || true
 run=demo-$(date +%Y%m%d-%H%M%S)
 runs=${PLAYFIELD_RUNS:-runs}
 
-echo "Training DQN on Pong for $minutes minutes. Ctrl-C ends it early and keeps what was learnt."
-playfield train dqn --preset pong --minutes "$minutes" --run "$run" "$@"
+echo "Training PPO on Pong for $minutes minutes. Ctrl-C ends it early and keeps what was learnt."
+playfield train ppo --preset ppo-fast --minutes "$minutes" --run "$run" "$@"
 status=$?
 # 130: interrupted. Anything else went wrong and has said so.
 if [[ $status != 0 && $status != 130 ]]; then exit "$status"; fi
