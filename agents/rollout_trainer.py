@@ -140,8 +140,9 @@ class RolloutTrainer(Generic[N]):
         """A rollout; with overlap the one after it is under way from here on."""
         if self._worker is None:
             return self.collector.collect()
-        ready = self._under_way or self._worker.submit(self.collector.collect)
-        collected = ready.result()
+        if self._under_way is None:
+            self._under_way = self._worker.submit(self.collector.collect)
+        collected = self._under_way.result()
         self._under_way = self._worker.submit(self.collector.collect)
         return collected
 
