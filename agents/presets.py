@@ -5,10 +5,13 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from playfield.agents.a2c import A2CConfig
 from playfield.agents.dqn import DQNConfig
 from playfield.agents.encoders import EncoderConfig
 from playfield.agents.ppo import PPOConfig
+from playfield.agents.pqn import PQNConfig
 from playfield.agents.registry import AgentConfig
+from playfield.agents.reinforce import ReinforceConfig
 from playfield.errors import UserError
 from playfield.training.optimizers import OptimizerConfig
 
@@ -134,6 +137,123 @@ PRESETS = {
             ),
             env="PongNoFrameskip-v4",
             steps=1_300_000,
+        ),
+        Preset(
+            "a2c",
+            "a2c",
+            "the defaults: OpenAI Baselines' settings for Atari, 10M steps",
+            A2CConfig(),
+            steps=10_000_000,
+        ),
+        Preset(
+            "catch-a2c",
+            "a2c",
+            "the built-in pixel world, solved in seconds",
+            A2CConfig(
+                num_steps=9,
+                gae_lambda=0.95,
+                normalize_advantage=True,
+                hidden=64,
+                greedy_evaluation=True,
+                optimizer=OptimizerConfig(
+                    "rmsprop", 2e-3, schedule="linear", adam_eps=1e-5, max_grad_norm=0.5
+                ),
+            ),
+            env="playfield/Catch-v0",
+            steps=30_000,
+        ),
+        Preset(
+            "cartpole-a2c",
+            "a2c",
+            "vector observations: learns to balance the pole in half a minute",
+            A2CConfig(
+                num_envs=8,
+                num_steps=16,
+                gae_lambda=0.95,
+                normalize_advantage=True,
+                reward_clip=0.1,
+                entropy_coef=0.0,
+                hidden=64,
+                greedy_evaluation=True,
+                precision="float32",
+                optimizer=OptimizerConfig(
+                    "rmsprop", 2e-3, schedule="linear", adam_eps=1e-5, max_grad_norm=0.5
+                ),
+            ),
+            env="CartPole-v1",
+            steps=80_000,
+        ),
+        Preset(
+            "catch-reinforce",
+            "reinforce",
+            "the built-in pixel world, solved in seconds",
+            ReinforceConfig(
+                hidden=64,
+                greedy_evaluation=True,
+                optimizer=OptimizerConfig(learning_rate=3e-3, schedule="linear", max_grad_norm=0.5),
+            ),
+            env="playfield/Catch-v0",
+            steps=60_000,
+        ),
+        Preset(
+            "cartpole-reinforce",
+            "reinforce",
+            "vector observations: learns to balance the pole in half a minute",
+            ReinforceConfig(
+                max_episode_steps=500,
+                reward_clip=0.1,
+                entropy_coef=0.0,
+                hidden=64,
+                greedy_evaluation=True,
+                precision="float32",
+                optimizer=OptimizerConfig(learning_rate=5e-3, schedule="linear", max_grad_norm=0.5),
+            ),
+            env="CartPole-v1",
+            steps=400_000,
+        ),
+        Preset(
+            "pqn",
+            "pqn",
+            "the defaults: the settings of Gallici et al. 2024 for Atari, 200 million frames",
+            PQNConfig(),
+            steps=50_000_000,
+        ),
+        Preset(
+            "catch-pqn",
+            "pqn",
+            "the built-in pixel world, solved in seconds",
+            PQNConfig(
+                num_envs=32,
+                num_steps=16,
+                minibatches=4,
+                hidden=64,
+                epsilon_final=0.05,
+                epsilon_steps=10_000,
+                optimizer=OptimizerConfig("radam", 1e-3, schedule="linear", max_grad_norm=10.0),
+            ),
+            env="playfield/Catch-v0",
+            steps=40_000,
+        ),
+        Preset(
+            "cartpole-pqn",
+            "pqn",
+            "vector observations: learns to balance the pole in half a minute",
+            PQNConfig(
+                num_envs=32,
+                num_steps=64,
+                minibatches=16,
+                epochs=4,
+                q_lambda=0.95,
+                reward_clip=0.1,
+                epsilon_final=0.2,
+                epsilon_steps=30_000,
+                hidden=128,
+                encoder=EncoderConfig(norm="layer", mlp_layers=(128,)),
+                precision="float32",
+                optimizer=OptimizerConfig("radam", 3e-4, schedule="linear", max_grad_norm=10.0),
+            ),
+            env="CartPole-v1",
+            steps=150_000,
         ),
     )
 }

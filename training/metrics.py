@@ -36,6 +36,15 @@ METRICS: dict[str, Metric] = {
     "train/loss": Metric("loss that is minimised, importance weights included", "1"),
     "train/td_error": Metric("mean absolute temporal-difference error", "clipped reward"),
     "train/q": Metric("mean value of the actions taken in the batch", "clipped reward"),
+    "train/policy_loss": Metric("the part of the loss that moves the policy", "1"),
+    "train/value_loss": Metric(
+        "half the mean squared error of the values, not yet weighted", "clipped reward²"
+    ),
+    "train/entropy": Metric("mean entropy of the policy in the batch", "nats"),
+    "train/value": Metric("mean value of the observations in the batch", "clipped reward"),
+    "train/explained_variance": Metric(
+        "part of the returns' variance that the values knew of: 1 is all, 0 none", "fraction"
+    ),
     "train/gradient_norm": Metric("global norm of the gradient before clipping", "1"),
     "train/learning_rate": Metric("learning rate", "1"),
     "train/epsilon": Metric("chance of a random action", "probability"),
