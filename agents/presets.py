@@ -201,15 +201,15 @@ PRESETS = {
             "vector observations: learns to balance the pole in half a minute",
             ReinforceConfig(
                 max_episode_steps=500,
+                gamma=0.98,
                 reward_clip=0.1,
-                entropy_coef=0.0,
                 hidden=64,
                 greedy_evaluation=True,
                 precision="float32",
-                optimizer=OptimizerConfig(learning_rate=5e-3, schedule="linear", max_grad_norm=0.5),
+                optimizer=OptimizerConfig(learning_rate=1e-2, schedule="linear", max_grad_norm=0.5),
             ),
             env="CartPole-v1",
-            steps=400_000,
+            steps=300_000,
         ),
         Preset(
             "pqn",

@@ -255,7 +255,7 @@ def test_a_checkpoint_ends_the_open_games_and_starts_new_ones_from_the_next_seed
 
 def train_and_kill(root: Path, *options: str) -> None:
     """`playfield train` as a process, killed once its first checkpoint is committed."""
-    command = [sys.executable, "-m", "playfield.cli", "train", "dqn", *options]
+    command = [sys.executable, "-m", "playfield.cli", "train", *options]
     log_path = root.parent / "log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
@@ -270,10 +270,12 @@ def train_and_kill(root: Path, *options: str) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
-def assert_killed_and_resumed_equals_whole(playfield: CommandLine, *options: str) -> None:
-    result = playfield("train", "dqn", *options, "--run", "whole")
+def assert_killed_and_resumed_equals_whole(
+    playfield: CommandLine, algorithm: str, *options: str
+) -> None:
+    result = playfield("train", algorithm, *options, "--run", "whole")
     assert result.code == 0, result
-    train_and_kill(playfield.root, *options)
+    train_and_kill(playfield.root, algorithm, *options)
     whole, parts = (Run.open(name, playfield.root) for name in ("whole", "parts"))
     assert parts.status == "interrupted"
     killed_after = list_progress(parts)[-1]
@@ -281,7 +283,8 @@ def assert_killed_and_resumed_equals_whole(playfield: CommandLine, *options: str
     assert result.code == 0, result
     assert f"Going on from step {killed_after:,}." in result.out
     assert_same(newest_state(whole), newest_state(parts))
-    assert_same(contents(newest_store(whole)), contents(newest_store(parts)))
+    if algorithm == "dqn":
+        assert_same(contents(newest_store(whole)), contents(newest_store(parts)))
     assert points(whole) == points(parts)
 
 
@@ -289,7 +292,7 @@ def assert_killed_and_resumed_equals_whole(playfield: CommandLine, *options: str
 def test_catch_killed_and_resumed_equals_catch_undisturbed(playfield: CommandLine) -> None:
     assert_killed_and_resumed_equals_whole(
         playfield,
-        *(*TINY, "--steps", "2500", "--checkpoint-every", "500", "--stack", "2"),
+        *("dqn", *TINY, "--steps", "2500", "--checkpoint-every", "500", "--stack", "2"),
     )
 
 
@@ -299,7 +302,7 @@ def test_catch_killed_and_resumed_equals_catch_undisturbed(playfield: CommandLin
 def test_pong_killed_and_resumed_equals_pong_undisturbed(playfield: CommandLine, env: str) -> None:
     assert_killed_and_resumed_equals_whole(
         playfield,
-        *("--env", env, "--num-envs", "2", "--hidden", "16", "--buffer-size", "1500"),
+        *("dqn", "--env", env, "--num-envs", "2", "--hidden", "16", "--buffer-size", "1500"),
         *("--learning-starts", "200", "--batch-size", "8", "--update-every", "16", "--n-step", "3"),
         *("--target-every", "300", "--epsilon-steps", "1000", "--threads", "1", "--device", "cpu"),
         *("--evaluate-episodes", "0", "--log-every", "150", "--steps", "4500"),

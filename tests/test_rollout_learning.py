@@ -1,17 +1,13 @@
-"""A2C, REINFORCE and PQN learn worlds whose answers are known, and resume where they were."""
+"""A2C, REINFORCE and PQN learn worlds whose answers are known."""
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from fake_trainer import SilentDisplay, manifest
-from test_exact_resume import assert_same, newest_state, points
 
 from playfield import envs
 from playfield.agents.a2c import A2CConfig
@@ -25,13 +21,9 @@ from playfield.envs.worlds.chain import CELLS, chain_values
 from playfield.envs.worlds.endless import endless_value
 from playfield.envs.worlds.vector import VectorWorld
 from playfield.evaluation.games import play_games
-from playfield.training.checkpoint import newest_intact
-from playfield.training.loop import TrainingConfig, train
 from playfield.training.optimizers import OptimizerConfig
-from playfield.training.run import Run
 
 CPU = torch.device("cpu")
-CATCH = "playfield/Catch-v0"
 MLP = EncoderConfig(mlp_layers=(32,))
 LAYER_NORM = replace(MLP, norm="layer")
 RADAM = OptimizerConfig("radam", 1e-2, schedule="linear", max_grad_norm=10.0)
@@ -55,10 +47,6 @@ def learn(config, env, steps, seed=0):
     while agent.progress < steps:
         agent.step()
     return agent
-
-
-def weights(agent):
-    return torch.cat([p.detach().flatten() for p in agent.network.parameters()])
 
 
 # --- worlds with known answers --------------------------------------------------------------------
@@ -94,8 +82,8 @@ class Identity:
     [
         A2CConfig(num_envs=16, encoder=MLP, optimizer=ADAM, greedy_evaluation=True, **SHARED),
         ReinforceConfig(num_envs=16, encoder=MLP, optimizer=ADAM, greedy_evaluation=True, **SHARED),
-        PQNConfig(num_envs=16, num_steps=8, minibatches=4, epsilon_final=0.3, encoder=LAYER_NORM, optimizer=RADAM,
-                  **SHARED),
+        PQNConfig(num_envs=16, num_steps=8, minibatches=4, epsilon_final=0.3, encoder=LAYER_NORM,
+                  optimizer=RADAM, **SHARED),
     ],
     ids=lambda config: algorithm_of(config).name,
 )  # fmt: skip
@@ -110,8 +98,8 @@ def test_the_action_that_the_observation_shows_is_learned(config):
     [
         A2CConfig(num_envs=8, encoder=MLP, optimizer=ADAM, **SHARED),
         ReinforceConfig(num_envs=8, encoder=MLP, optimizer=ADAM, **SHARED),
-        PQNConfig(num_envs=8, num_steps=16, minibatches=4, epochs=4, encoder=LAYER_NORM, optimizer=RADAM,
-                  **SHARED),
+        PQNConfig(num_envs=8, num_steps=16, minibatches=4, epochs=4, encoder=LAYER_NORM,
+                  optimizer=RADAM, **SHARED),
     ],
     ids=lambda config: algorithm_of(config).name,
 )  # fmt: skip
@@ -166,88 +154,3 @@ def test_catch_is_solved_from_pixels(name):
     preset = PRESETS[name]
     agent = learn(preset.config, envs.make(preset.env, preset.config.num_envs), preset.steps)
     assert mean_return(agent.policy(), preset.env, 200) >= 0.9
-
-
-# --- resume ---------------------------------------------------------------------------------------
-
-
-RESUMED = [
-    A2CConfig(num_envs=3, hidden=16),
-    ReinforceConfig(num_envs=3, hidden=16),
-    PQNConfig(num_envs=3, num_steps=7, minibatches=3, hidden=16),
-]
-
-
-def name_of(config):
-    return algorithm_of(config).name
-
-
-@pytest.mark.parametrize("config", RESUMED, ids=name_of)
-def test_a_restored_trainer_learns_on_exactly_like_the_original(config):
-    steps = 600
-    original = trainer(config, envs.make(CATCH, 3), steps)
-    while original.progress < 300:
-        original.step()
-    copy = trainer(config, envs.make(CATCH, 3), steps, seed=9)
-    # A copy, as a file would be: torch hands an optimiser the very moments that it is given.
-    copy.load_state_dict(deepcopy(original.state_dict()))
-    copy.seed, copy.collector.seed = original.seed, original.collector.seed
-    for agent in (original, copy):
-        agent.begin_segment(1)
-        while agent.progress < steps:
-            report = agent.step()
-    assert torch.equal(weights(original), weights(copy))
-    assert_same(original.state_dict(), copy.state_dict())
-    if "train/epsilon" in report:
-        assert report["train/epsilon"] == 0.001
-
-
-class Crash(Exception):
-    """The process dies here."""
-
-
-def go(run, config, training, dies_at=10**9):
-    """Train `run` from its newest checkpoint, or from the start, with objects of its own."""
-    agent = algorithm_of(config).build_trainer(
-        config, envs.make(CATCH, config.num_envs), seed=11, device=CPU, steps=training.steps
-    )
-    step = agent.step
-
-    def mortal_step():
-        if agent.progress > dies_at:
-            raise Crash
-        return step()
-
-    agent.step = mortal_step
-    checkpoint = newest_intact(run.checkpoints_folder, pytest.fail)
-    train(agent, run, training, resume_from=checkpoint, display=SilentDisplay())
-    return agent
-
-
-TRAINING = TrainingConfig(
-    steps=620, log_every=45, checkpoint_every=150, keep_checkpoints=9, evaluate_episodes=0
-)
-
-
-@pytest.mark.parametrize("config", RESUMED, ids=name_of)
-def test_a_run_that_died_and_was_resumed_equals_one_that_never_stopped(
-    tmp_path: Path, config: Any
-) -> None:
-    whole, parts = (Run.create(tmp_path, name, manifest()) for name in ("whole", "parts"))
-    unbroken = go(whole, config, TRAINING)
-    with pytest.raises(Crash):
-        go(parts, config, TRAINING, dies_at=400)
-    resumed = go(parts, config, TRAINING)
-    assert_same(unbroken.state_dict(), resumed.state_dict())
-    assert_same(newest_state(whole), newest_state(parts))
-    assert points(whole) == points(parts)
-    assert {name for _, name, _ in points(whole)} >= {"train/loss", "episode/return"}
-
-
-@pytest.mark.parametrize("config", RESUMED, ids=name_of)
-def test_how_often_it_logs_changes_nothing(tmp_path: Path, config: Any) -> None:
-    often, seldom = (
-        go(Run.create(tmp_path, f"every-{n}", manifest()), config, replace(TRAINING, log_every=n))
-        for n in (1, 1000)
-    )
-    assert torch.equal(weights(often), weights(seldom))
