@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-FORGET = 1  # torch's order of an LSTM's gates: input, forget, cell, output
+KEEPS = 1  # torch's order of gates: input, forget, cell, output; and reset, update, new
 
 
 class Recurrent(nn.Module):
@@ -15,8 +15,9 @@ class Recurrent(nn.Module):
 
     It computes in float32 whatever comes in: a state carried over many steps gathers the rounding
     errors of them all. Weights are orthogonal, input and recurrent ones each as one matrix over all
-    gates, and biases 0 (OpenAI Baselines' LSTM) but for that of the LSTM's forget gate, which is 1
-    so that a memory at first remembers (Gers et al. 2000; Jozefowicz et al. 2015).
+    gates, and biases 0 (OpenAI Baselines' LSTM) but for that of the gate that keeps the state, an
+    LSTM's forget gate and a GRU's update gate: it is 1, so that a memory at first remembers (Gers
+    et al. 2000; Jozefowicz et al. 2015).
     """
 
     def __init__(self, kind: Literal["lstm", "gru"], inputs: int, units: int) -> None:
@@ -33,8 +34,8 @@ class Recurrent(nn.Module):
         nn.init.orthogonal_(parameters["weight_hh_l0"])
         nn.init.zeros_(parameters["bias_ih_l0"])
         nn.init.zeros_(parameters["bias_hh_l0"])
-        if isinstance(self.cells, nn.LSTM):
-            parameters["bias_ih_l0"].chunk(4)[FORGET].fill_(1)
+        gates = 4 if isinstance(self.cells, nn.LSTM) else 3
+        parameters["bias_ih_l0"].chunk(gates)[KEEPS].fill_(1)
 
     def forward(
         self, features: torch.Tensor, first: torch.Tensor, state: torch.Tensor

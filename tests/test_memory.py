@@ -241,7 +241,7 @@ def test_a_recurrent_memory_follows_its_equations(kind):
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
-def test_recurrent_weights_begin_orthogonal_and_biases_at_zero_but_the_forget_gate(kind):
+def test_recurrent_weights_begin_orthogonal_and_biases_at_zero_but_where_the_state_is_kept(kind):
     parameters = dict(Recurrent(kind, INPUTS, UNITS).cells.named_parameters())
     for name in ("weight_ih_l0", "weight_hh_l0"):
         weight = parameters[name]
@@ -249,8 +249,7 @@ def test_recurrent_weights_begin_orthogonal_and_biases_at_zero_but_the_forget_ga
         torch.testing.assert_close(weight.T @ weight, torch.eye(columns), atol=1e-5, rtol=0)
     bias = parameters["bias_ih_l0"].detach() + parameters["bias_hh_l0"].detach()
     expected = torch.zeros_like(bias)
-    if kind == "lstm":
-        expected[UNITS : 2 * UNITS] = 1
+    expected[UNITS : 2 * UNITS] = 1  # the second gate of either: forget, update
     assert torch.equal(bias, expected)
 
 
