@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from playfield.agents.a2c import A2CConfig
 from playfield.agents.dqn import DQNConfig
-from playfield.agents.encoders import EncoderConfig
+from playfield.agents.encoders import EncoderConfig, MemoryConfig
 from playfield.agents.ppo import PPOConfig
 from playfield.agents.pqn import PQNConfig
 from playfield.agents.registry import AgentConfig
@@ -27,6 +29,12 @@ class Preset:
     env: str | None = None  # what it was made for; None: any
     steps: int | None = None  # how long it takes there
 
+
+MEMORIES: Mapping[Literal["lstm", "gru", "transformer"], str] = {
+    "lstm": "a long short-term memory",
+    "gru": "gated recurrent units",
+    "transformer": "attention over the last 16 steps",
+}
 
 PRESETS = {
     preset.name: preset
@@ -122,6 +130,13 @@ PRESETS = {
             steps=50_000,
         ),
         Preset(
+            "ppo",
+            "ppo",
+            "the defaults: the Atari settings of 2017, as in OpenAI Baselines, 10M steps",
+            PPOConfig(),
+            steps=10_000_000,
+        ),
+        Preset(
             "ppo-fast",
             "ppo",
             "Pong in minutes on a few cores: half the channels, a learning rate four times as high",
@@ -137,6 +152,68 @@ PRESETS = {
             ),
             env="PongNoFrameskip-v4",
             steps=1_300_000,
+        ),
+        Preset(
+            "catch-ppo",
+            "ppo",
+            "the built-in pixel world, solved in seconds",
+            PPOConfig(
+                num_steps=32,
+                batch_size=64,
+                clip=0.2,
+                hidden=64,
+                greedy_evaluation=True,
+                optimizer=OptimizerConfig(
+                    learning_rate=3e-3, schedule="linear", adam_eps=1e-5, max_grad_norm=0.5
+                ),
+            ),
+            env="playfield/Catch-v0",
+            steps=15_000,
+        ),
+        Preset(
+            "cartpole-ppo",
+            "ppo",
+            "vector observations: learns to balance the pole in seconds",
+            PPOConfig(
+                num_envs=16,
+                num_steps=32,
+                epochs=10,
+                clip=0.2,
+                # Values are near 100 here, and their gradient goes through the policy's layers.
+                value_coef=0.02,
+                entropy_coef=0.0,
+                reward_clip=0.0,
+                hidden=64,
+                greedy_evaluation=True,
+                precision="float32",
+                optimizer=OptimizerConfig(
+                    learning_rate=3e-3, schedule="linear", adam_eps=1e-5, max_grad_norm=0.5
+                ),
+            ),
+            env="CartPole-v1",
+            steps=100_000,
+        ),
+        *(
+            Preset(
+                f"memory-{memory}",
+                "ppo",
+                f"{name}: the built-in corridor, whose end only memory can tell",
+                PPOConfig(
+                    num_envs=16,
+                    num_steps=32,
+                    batch_size=128,
+                    clip=0.2,
+                    hidden=32,
+                    memory=MemoryConfig(memory, memory_units=64),
+                    greedy_evaluation=True,
+                    optimizer=OptimizerConfig(
+                        learning_rate=3e-3, schedule="linear", adam_eps=1e-5, max_grad_norm=0.5
+                    ),
+                ),
+                env="playfield/Corridor-v0",
+                steps=20_000,
+            )
+            for memory, name in MEMORIES.items()
         ),
         Preset(
             "a2c",
@@ -209,7 +286,7 @@ PRESETS = {
                 optimizer=OptimizerConfig(learning_rate=1e-2, schedule="linear", max_grad_norm=0.5),
             ),
             env="CartPole-v1",
-            steps=300_000,
+            steps=400_000,
         ),
         Preset(
             "pqn",

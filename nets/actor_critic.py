@@ -17,7 +17,7 @@ class ActorCritic(nn.Module):
 
     Weights are orthogonal with gain sqrt(2), 0.01 for the logits (at first all actions are about
     equally likely) and 1 for the value; biases are 0. These are OpenAI Baselines' (Huang et al.
-    2022, "The 37 Implementation Details of PPO", details 2 and 3).
+    2022, "The 37 Implementation Details of PPO", detail 2).
 
     `hidden=0` leaves the hidden layer out: the encoder's features go on as they are.
     """

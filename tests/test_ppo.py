@@ -22,6 +22,7 @@ from playfield.agents.ppo import PPO, PPOConfig
 from playfield.envs.contract import EnvSpec
 from playfield.errors import UserError
 from playfield.training.loop import TrainingConfig, train
+from playfield.training.metrics import METRICS
 from playfield.training.optimizers import OptimizerConfig
 from playfield.training.run import Run
 
@@ -251,6 +252,13 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_is_counted():
         ppo.step()
     assert torch.equal(weights(ppo), before)
     assert int(ppo.gradient_step.skipped) == ppo.gradient_step.taken > 0
+
+
+def test_everything_that_is_reported_is_documented():
+    reports = run(trainer(), 100)
+    names = {name for report in reports for name in report}
+    assert names <= METRICS.keys()
+    assert names >= {f"train/{name}" for name in ("approx_kl", "clip_fraction", "entropy", "value")}
 
 
 # --- what it depends on ---------------------------------------------------------------------------

@@ -42,6 +42,12 @@ METRICS: dict[str, Metric] = {
     ),
     "train/entropy": Metric("mean entropy of the policy in the batch", "nats"),
     "train/value": Metric("mean value of the observations in the batch", "clipped reward"),
+    "train/approx_kl": Metric(
+        "estimate of how far the policy has moved since learning from the rollout began", "nats"
+    ),
+    "train/clip_fraction": Metric(
+        "part of the batch whose ratio of old to new chances lies outside the clip", "fraction"
+    ),
     "train/explained_variance": Metric(
         "part of the returns' variance that the values knew of: 1 is all, 0 none", "fraction"
     ),
