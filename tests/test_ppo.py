@@ -38,8 +38,9 @@ MEMORIES = {
 }
 
 
-def trainer(config=SMALL, env=None, seed=0, steps=None):
-    ppo = PPO(config, env or envs.make(CATCH, config.num_envs), seed=seed, device=CPU, steps=steps)
+def trainer(config=SMALL, env=None, seed=0, steps=None, device=CPU):
+    env = env or envs.make(CATCH, config.num_envs)
+    ppo = PPO(config, env, seed=seed, device=device, steps=steps)
     ppo.begin_segment(0)
     return ppo
 
@@ -320,3 +321,19 @@ def test_weights_set_from_outside_are_acted_on_at_once():
     logits, _ = other.network(batch.obs)
     expected = log_prob(logits, batch.action).detach()
     np.testing.assert_allclose(batch.extra["log_prob"], expected, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_on_a_gpu_learning_begins_where_the_player_was(memory, overlap):
+    config = replace(
+        SMALL, memory=MEMORIES[memory], overlap=overlap, epochs=1, batch_size=1000,
+        precision="float32",
+    )  # fmt: skip
+    ppo = trainer(config, device=torch.device("cuda"))
+    for _ in range(3):
+        report = ppo.step()
+        assert report["train/approx_kl"].device.type == "cuda"
+        assert report["train/approx_kl"].item() == pytest.approx(0, abs=1e-5)
+    assert int(ppo.gradient_step.skipped) == 0 and ppo.gradient_step.taken == 3
