@@ -73,7 +73,6 @@ def go(run: Run, config: PPOConfig, training: TrainingConfig, dies_at: int = 10*
     [
         pytest.param(PLAIN, id="plain"),
         pytest.param(replace(PLAIN, precision="bfloat16", num_envs=1), id="bfloat16, one env"),
-        pytest.param(replace(PLAIN, overlap=True), id="overlap"),
         pytest.param(replace(PLAIN, memory=MemoryConfig("lstm", memory_units=8)), id="lstm"),
         pytest.param(
             replace(PLAIN, overlap=True, memory=MemoryConfig("transformer", 8, memory_window=4)),
@@ -81,15 +80,14 @@ def go(run: Run, config: PPOConfig, training: TrainingConfig, dies_at: int = 10*
         ),
     ],
 )
-def test_a_run_that_died_twice_and_was_resumed_equals_one_that_never_stopped(
+def test_a_run_that_died_and_was_resumed_equals_one_that_never_stopped(
     tmp_path: Path, config: PPOConfig
 ) -> None:
     whole, parts = (Run.create(tmp_path, name, manifest()) for name in ("whole", "parts"))
     unbroken = go(whole, config, TRAINING)
-    for dies_at in (200, 449):
-        with pytest.raises(Crash):
-            go(parts, config, TRAINING, dies_at)
-        assert 0 < list_progress(parts)[-1] <= dies_at + 3 * 16  # a rollout is one step
+    with pytest.raises(Crash):
+        go(parts, config, TRAINING, dies_at=440)
+    assert 0 < list_progress(parts)[-1] < 440 + 3 * 16  # a rollout is one step
     resumed = go(parts, config, TRAINING)
     assert_same(unbroken.state_dict(), resumed.state_dict())
     assert_same(newest_state(whole), newest_state(parts))

@@ -99,7 +99,7 @@ def largest_deviation(ppo):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("batch_size", [7, 16, 64])
+@pytest.mark.parametrize("batch_size", [7, 64])
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_the_ratio_is_one_before_the_first_update(memory, batch_size, precision):
     config = replace(
@@ -300,13 +300,13 @@ def test_a_restored_trainer_learns_on_exactly_like_the_original(memory, overlap)
     optimizer = replace(SMALL.optimizer, schedule="linear")
     config = replace(SMALL, memory=MEMORIES[memory], overlap=overlap, optimizer=optimizer)
     original, copy = trainer(config, steps=500), trainer(config, seed=9, steps=500)
-    run(original, 200)
+    run(original, 120)
     # A copy, as a file would be: torch hands an optimiser the very moments that it is given.
     copy.load_state_dict(deepcopy(original.state_dict()))
     copy.collector.seed = original.collector.seed
     for ppo in (original, copy):
         ppo.begin_segment(1)
-        run(ppo, 400)
+        run(ppo, 240)
     assert torch.equal(weights(original), weights(copy))
     assert original.progress == copy.progress
     assert original.gradient_step.taken == copy.gradient_step.taken

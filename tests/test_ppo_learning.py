@@ -72,7 +72,7 @@ def endless_learner(overlap=False):
         value_coef=1.0, reward_clip=0.0, overlap=overlap, precision="float32",
         optimizer=replace(OPTIMIZER, learning_rate=1e-2),
     )  # fmt: skip
-    ppo = learn(config, envs.make("playfield/Endless-v0", 4), 6_000)
+    ppo = learn(config, envs.make("playfield/Endless-v0", 4), 4_000)
     return ppo.policy().act(torch.ones(1, 1), np.ones(1, bool)).value.item()
 
 
