@@ -29,6 +29,9 @@ class EncoderConfig:
     """Channels of its convolutions or units of an mlp, as a multiple of the usual number."""
     norm: Literal["none", "layer", "batch", "spectral"] = "none"
     """Normalise what each layer gives (layer, batch) or its weights (spectral)."""
+    centered: bool = False
+    """Take the mean off each kernel of the first convolution: it then answers to contrasts, not to
+    brightness, and its channels outlive high learning rates. Nothing to a vector."""
     dropout: float = 0.0
     """Chance of a feature that it gives to be dropped while learning."""
     mlp_layers: tuple[int, ...] = (64,)
@@ -97,7 +100,12 @@ def build_encoder(
         )
     else:
         encoder = _PICTURES[kind][0](
-            obs_shape, dtype, width=config.width, norm=config.norm, dropout=config.dropout
+            obs_shape,
+            dtype,
+            width=config.width,
+            norm=config.norm,
+            centered=config.centered,
+            dropout=config.dropout,
         )
     return encoder, encoder.features
 

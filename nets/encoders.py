@@ -20,7 +20,8 @@ class NatureCNN(nn.Module):
     of them for 84×84. The hidden layer of 512 units belongs to the heads.
 
     As in all encoders, `width` multiplies the channels, `norm` stands between each layer and its
-    ReLU (`nets.normalization`), and `dropout` is the chance of a feature to be dropped.
+    ReLU (`nets.normalization`), and `dropout` is the chance of a feature to be dropped. As in all
+    for pictures, `centered` kernels of the first convolution have mean 0 (`layers.PixelConv2d`).
     """
 
     def __init__(
@@ -30,13 +31,16 @@ class NatureCNN(nn.Module):
         *,
         width: float = 1.0,
         norm: Norm = "none",
+        centered: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         channels, height, columns = obs_shape
         few, many = widened(32, width), widened(64, width)
         self.layers = nn.Sequential(
-            *activated(PixelConv2d(channels, few, 8, stride=4, dtype=dtype), norm),
+            *activated(
+                PixelConv2d(channels, few, 8, stride=4, dtype=dtype, centered=centered), norm
+            ),
             *activated(Conv2d(few, many, 4, stride=2), norm),
             *activated(Conv2d(many, many, 3, stride=1), norm),
         )
@@ -65,13 +69,16 @@ class SmallCNN(nn.Module):
         *,
         width: float = 1.0,
         norm: Norm = "none",
+        centered: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         inputs, height, columns = obs_shape
         channels = widened(16, width)
         self.layers = nn.Sequential(
-            *activated(PixelConv2d(inputs, channels, 3, stride=1, dtype=dtype), norm)
+            *activated(
+                PixelConv2d(inputs, channels, 3, stride=1, dtype=dtype, centered=centered), norm
+            )
         )
         self.dropout = Dropout(dropout) if dropout else nn.Identity()
         self.features = channels * (height - 2) * (columns - 2)

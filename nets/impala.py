@@ -32,12 +32,16 @@ class ImpalaCNN(nn.Module):
         *,
         width: float = 1.0,
         norm: Norm = "none",
+        centered: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         inputs, height, columns = obs_shape
         channels, *others = (widened(usual, width) for usual in (16, 32, 32))
-        stages = [Stage(PixelConv2d(inputs, channels, 3, stride=1, padding=1, dtype=dtype), norm)]
+        pixels = PixelConv2d(
+            inputs, channels, 3, stride=1, padding=1, dtype=dtype, centered=centered
+        )
+        stages = [Stage(pixels, norm)]
         for wider in others:
             stages.append(Stage(Conv2d(channels, wider, 3, padding=1), norm))
             channels = wider

@@ -66,6 +66,13 @@ class PixelConv2d(nn.Conv2d):
 
     The factor 1/255 goes into the weights: the integers 0..255 are exact in bfloat16 and their
     255ths are not, and a kernel is a thousandth of a batch of frames.
+
+    With `centered` each kernel has its mean taken off before it is used, so it answers to contrasts
+    and not to brightness (the first half of weight standardization, Qiao et al. 2019). Bytes are
+    never negative, and most pixels of a game are background: in every step of an optimiser all
+    weights of a kernel move together along its mean, which multiplies the brightness of the whole
+    patch. At high learning rates that soon drives channels below zero for good. Centered kernels
+    have no gradient in that direction.
     """
 
     def __init__(
@@ -76,13 +83,19 @@ class PixelConv2d(nn.Conv2d):
         stride: int,
         padding: int = 0,
         dtype: torch.dtype = torch.float32,
+        *,
+        centered: bool = False,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding)
         self.compute_dtype = dtype
+        self.centered = centered
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         dtype = self.compute_dtype
-        weight = used_weight(self).float() / 255
+        weight = used_weight(self).float()
+        if self.centered:
+            weight = weight - weight.mean((1, 2, 3), keepdim=True)
+        weight = weight / 255
         bias = None if self.bias is None else self.bias.to(dtype)
         if self._has_blocks_of_four(x):
             return F.conv2d(pixel_blocks(x).to(dtype), kernel_blocks(weight).to(dtype), bias)

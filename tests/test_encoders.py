@@ -374,3 +374,34 @@ def test_an_accelerator_gives_the_same_features(kind, norm):
         there = encoder.cuda()(obs.cuda()).float().cpu()
         assert (there - expected).norm() < tolerance * expected.norm()
         encoder.train()(obs.cuda()).float().sum().backward()
+
+
+@pytest.mark.parametrize("kind", ["small", "nature", "impala"])
+def test_a_centered_encoder_sees_contrasts_and_not_brightness(kind):
+    obs = torch.randint(0, 200, (5, *SHAPES[kind]), dtype=torch.uint8)
+    plain, centered = build(kind)[0], build(kind, centered=True)[0]
+    # Of the first layer alone: IMPALA's pads with black, which brightness does stand out from.
+    first = next(m for m in centered.modules() if isinstance(m, PixelConv2d))
+    inner = (..., slice(1, -1), slice(1, -1)) if kind == "impala" else ...
+    torch.testing.assert_close(first(obs + 50)[inner], first(obs)[inner], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(plain(obs + 50), plain(obs), rtol=1e-2, atol=1e-2)
+
+
+def test_a_centered_kernel_gets_no_gradient_along_its_mean_and_keeps_its_shape_and_name():
+    layer = PixelConv2d(4, 6, 8, stride=4, centered=True)
+    layer(pixels(3, 4, 84, 84)).square().mean().backward()
+    slope = layer.weight.grad.mean((1, 2, 3))
+    assert slope.abs().max() < 1e-6 * layer.weight.grad.abs().max()
+    assert layer.state_dict().keys() == PixelConv2d(4, 6, 8, stride=4).state_dict().keys()
+
+
+def test_a_centered_convolution_equals_one_with_the_kernel_s_means_taken_off():
+    centered = PixelConv2d(4, 6, 8, stride=4, centered=True)
+    plain = PixelConv2d(4, 6, 8, stride=4)
+    with torch.no_grad():
+        weight = centered.weight.numpy().astype(np.float64)
+        weight -= weight.reshape(6, -1).mean(1)[:, None, None, None]
+        plain.weight.copy_(torch.from_numpy(weight))
+        plain.bias.copy_(centered.bias)
+    obs = pixels(3, 4, 44, 36)
+    torch.testing.assert_close(centered(obs), plain(obs), rtol=1e-5, atol=1e-5)
