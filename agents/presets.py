@@ -150,7 +150,7 @@ PRESETS = {
                 ),
             ),
             env="PongNoFrameskip-v4",
-            steps=500_000,
+            steps=900_000,
         ),
         Preset(
             "catch-ppo",

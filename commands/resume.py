@@ -46,7 +46,7 @@ def run(args: Sequence[str]) -> int:
     from playfield.commands.agent_evaluation import during_training
     from playfield.commands.ending import finish
     from playfield.commands.saved_settings import from_stored
-    from playfield.training.devices import resolve_device, set_threads, usable_cores
+    from playfield.training.devices import resolve_device, set_threads, share_cores, usable_cores
     from playfield.training.loop import TrainingConfig, train
     from playfield.training.run import MANIFEST, Run
     from playfield.training.transfer import freeze
@@ -62,16 +62,17 @@ def run(args: Sequence[str]) -> int:
     if options.minutes is not None:
         training = replace(training, minutes=options.minutes)
     device = resolve_device(options.device or manifest["device"])
-    threads = options.threads
-    if threads is None and "threads" in manifest:
+    overlap = getattr(config, "overlap", False)
+    threads, emulator_threads = share_cores(options.threads, overlap=overlap)
+    if options.threads is None and "threads" in manifest:
         threads = min(manifest["threads"], usable_cores())
-    threads = set_threads(threads)
+    set_threads(threads)
 
     with old.hold():
         pass  # told before the checkpoint is read, which can take a while; the loop holds it again
     checkpoint = stored.stored_checkpoint(old, None, stores=True)
     _refuse_if_spent(old, training, checkpoint)
-    env = stored.stored_env(old, config.num_envs)
+    env = stored.stored_env(old, config.num_envs, threads=emulator_threads)
     try:
         algorithm = stored.stored_algorithm(old)
         trainer = algorithm.build_trainer(

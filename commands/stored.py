@@ -52,7 +52,9 @@ def stored_config(run: Run) -> AgentConfig:
     return from_stored(kind, run.manifest["config"], f"{run.folder / MANIFEST}: config")
 
 
-def stored_env(run: Run, num_envs: int, *, render: bool = False) -> VectorEnv:
+def stored_env(
+    run: Run, num_envs: int, *, threads: int | None = None, render: bool = False
+) -> VectorEnv:
     """`num_envs` copies of the run's environment, under the very protocol it was trained with."""
     env_id, protocol = run.manifest["env"], run.manifest["protocol"]
     if envs.resolve(env_id).kind != "atari":
@@ -65,7 +67,7 @@ def stored_env(run: Run, num_envs: int, *, render: bool = False) -> VectorEnv:
         f"{run.folder / MANIFEST}: protocol",
         complete=True,
     )
-    return envs.make(env_id, num_envs, protocol=rules, render=render)
+    return envs.make(env_id, num_envs, protocol=rules, threads=threads, render=render)
 
 
 def stored_checkpoint(run: Run, wanted: str | None, *, stores: bool) -> Checkpoint:

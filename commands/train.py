@@ -47,8 +47,9 @@ class Options(Generic[C]):
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = None
-    """Threads to compute with; None: as many as there are cores to use. One is much faster where
-    other programs keep the cores busy: several wait for each other at every step."""
+    """Threads to compute with, and to emulate with; None: as many as there are cores to use, or
+    half of them each where both go on at once. One is much faster where other programs keep the
+    cores busy: several wait for each other at every step."""
     run: str | None = None
     """Name of the run; None: made from algorithm, environment and time."""
     root: Path = field(default_factory=runs_root)
@@ -146,13 +147,15 @@ def _train(chosen: Algorithm, options: Options[AgentConfig]) -> int:
     from playfield.commands.ending import finish
     from playfield.commands.origin import begin, find_source
     from playfield.envs.contract import VectorEnv
-    from playfield.training.devices import resolve_device, set_threads
+    from playfield.training.devices import resolve_device, set_threads, share_cores
     from playfield.training.loop import train
     from playfield.training.run import Run, new_manifest
 
     source = find_source(options.init_from, options.root)
     device = resolve_device(options.device)
-    threads = set_threads(options.threads)
+    overlap = getattr(options.agent, "overlap", False)
+    threads, emulator_threads = share_cores(options.threads, overlap=overlap)
+    set_threads(threads)
     env_id = options.env
     assert env_id is not None
 
@@ -162,7 +165,7 @@ def _train(chosen: Algorithm, options: Options[AgentConfig]) -> int:
             num_envs,
             protocol=options.protocol,
             full_action_space=options.full_action_space or None,
-            threads=threads,
+            threads=emulator_threads,
         )
 
     env = make_env(options.agent.num_envs)

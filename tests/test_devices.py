@@ -14,6 +14,7 @@ from playfield.training.devices import (
     precision,
     resolve_device,
     set_threads,
+    share_cores,
     usable_cores,
 )
 
@@ -120,3 +121,15 @@ def test_freed_blocks_stay_with_the_process():
     before = page_faults()
     work()
     assert page_faults() - before < 1_000  # of the 39,000 pages that were touched
+
+
+@pytest.mark.parametrize(
+    ("cores", "overlap", "expected"),
+    [(2, False, (2, 2)), (2, True, (1, 1)), (1, True, (1, 1)), (5, True, (3, 2))],
+)
+def test_learning_and_emulating_share_the_cores_where_they_run_at_once(
+    monkeypatch: pytest.MonkeyPatch, cores: int, overlap: bool, expected: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(devices, "usable_cores", lambda: cores)
+    assert share_cores(None, overlap=overlap) == expected
+    assert share_cores(3, overlap=overlap) == (3, 3)

@@ -81,6 +81,22 @@ def set_threads(threads: int | None) -> int:
     return threads
 
 
+def share_cores(threads: int | None, *, overlap: bool) -> tuple[int, int]:
+    """Threads to learn with and threads to emulate with: as many as asked for, or all cores' worth.
+
+    Where the two take turns each may have all usable cores. With `overlap` they run at once, and by
+    default share them: on two cores, one thread each is 1.6 times as fast as two each, which spin
+    while they wait for one another.
+    """
+    if threads is not None:
+        return threads, threads
+    cores = usable_cores()
+    if not overlap:
+        return cores, cores
+    emulating = max(1, cores // 2)
+    return max(1, cores - emulating), emulating
+
+
 def keep_freed_memory() -> bool:
     """Have the C library keep large blocks for reuse; returns whether it could be told so.
 
