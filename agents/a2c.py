@@ -13,12 +13,10 @@ import torch
 
 from playfield.agents.actor_critic import (
     ActorCriticConfig,
-    ActorCriticPlayer,
     ActorCriticPolicy,
     PolicyGradientConfig,
-    build_network,
+    build_player,
     build_policy,
-    compute_dtype,
     look,
 )
 from playfield.agents.collector import Collected
@@ -36,7 +34,6 @@ from playfield.buffers.rollout import StepBatch, StreamBatch
 from playfield.envs.contract import VectorEnv
 from playfield.nets.actor_critic import ActorCritic
 from playfield.training.optimizers import OptimizerConfig
-from playfield.training.seeding import derive_seed
 
 __all__ = ["A2C", "A2CConfig", "build_policy", "learn_at_once", "losses"]
 
@@ -133,14 +130,7 @@ class A2C(RolloutTrainer[ActorCritic]):
         steps: int | None = None,
     ) -> None:
         self.config = config
-        network = build_network(config, env.spec, derive_seed(seed, "network"), device)
-        player = ActorCriticPlayer(
-            network,
-            env.num_envs,
-            seed=derive_seed(seed, "actions"),
-            device=device,
-            dtype=compute_dtype(config, device),
-        )
+        network, player = build_player(config, env, seed=seed, device=device)
         super().__init__(config, env, network, player, seed=seed, device=device, steps=steps)
 
     def policy(self) -> ActorCriticPolicy:

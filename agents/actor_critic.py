@@ -14,11 +14,12 @@ from playfield.agents.encoders import EncoderConfig, MemoryConfig, build_encoder
 from playfield.agents.transitions import stack_for
 from playfield.buffers.rollout import StepBatch, StreamBatch
 from playfield.buffers.store import Column
-from playfield.envs.contract import EnvSpec
+from playfield.envs.contract import EnvSpec, VectorEnv
 from playfield.errors import UserError
 from playfield.nets.actor_critic import ActorCritic
 from playfield.nets.layers import copy_weights, frozen_copy
 from playfield.training.devices import precision
+from playfield.training.seeding import derive_seed
 from playfield.training.trainer import Decision, State
 
 
@@ -183,6 +184,21 @@ class ActorCriticPlayer:
 
     def load_state_dict(self, state: State) -> None:
         self.rng.bit_generator.state = state["rng"]
+
+
+def build_player(
+    config: PolicyGradientConfig, env: VectorEnv, *, seed: int, device: torch.device
+) -> tuple[ActorCritic, ActorCriticPlayer]:
+    """A fresh network for a trainer with `seed`, and the player that collects for it."""
+    network = build_network(config, env.spec, derive_seed(seed, "network"), device)
+    player = ActorCriticPlayer(
+        network,
+        env.num_envs,
+        seed=derive_seed(seed, "actions"),
+        device=device,
+        dtype=compute_dtype(config, device),
+    )
+    return network, player
 
 
 class ActorCriticPolicy:

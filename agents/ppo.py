@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 
 from playfield.agents.actor_critic import (
     ActorCriticConfig,
-    ActorCriticPlayer,
     ActorCriticPolicy,
-    build_network,
+    build_player,
     build_policy,
-    compute_dtype,
     look,
     look_at_streams,
 )
@@ -41,7 +39,6 @@ from playfield.errors import UserError
 from playfield.nets.actor_critic import ActorCritic
 from playfield.training.optimizers import OptimizerConfig
 from playfield.training.schedules import Linear
-from playfield.training.seeding import derive_seed
 
 __all__ = ["PPO", "PPOConfig", "approximate_kl", "build_policy", "surrogate_loss"]
 
@@ -138,14 +135,7 @@ class PPO(RolloutTrainer[ActorCritic]):
         steps: int | None = None,
     ) -> None:
         self.config = config
-        network = build_network(config, env.spec, derive_seed(seed, "network"), device)
-        player = ActorCriticPlayer(
-            network,
-            env.num_envs,
-            seed=derive_seed(seed, "actions"),
-            device=device,
-            dtype=compute_dtype(config, device),
-        )
+        network, player = build_player(config, env, seed=seed, device=device)
         super().__init__(
             config, env, network, player,
             seed=seed, device=device, steps=steps, overlap=config.overlap,

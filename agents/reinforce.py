@@ -14,12 +14,10 @@ import torch
 
 from playfield.agents.a2c import learn_at_once
 from playfield.agents.actor_critic import (
-    ActorCriticPlayer,
     ActorCriticPolicy,
     PolicyGradientConfig,
-    build_network,
+    build_player,
     build_policy,
-    compute_dtype,
 )
 from playfield.agents.collector import Collected, Collector
 from playfield.agents.rollout_trainer import RolloutTrainer
@@ -110,14 +108,7 @@ class Reinforce(RolloutTrainer[ActorCritic]):
         steps: int | None = None,
     ) -> None:
         self.config = config
-        network = build_network(config, env.spec, derive_seed(seed, "network"), device)
-        player = ActorCriticPlayer(
-            network,
-            env.num_envs,
-            seed=derive_seed(seed, "actions"),
-            device=device,
-            dtype=compute_dtype(config, device),
-        )
+        network, player = build_player(config, env, seed=seed, device=device)
         super().__init__(config, env, network, player, seed=seed, device=device, steps=steps)
 
     def policy(self) -> ActorCriticPolicy:

@@ -12,8 +12,9 @@ from scripted_world import Episode, ScriptedWorld, frame_of, reward_of
 
 from playfield import envs
 from playfield.agents import a2c
+from playfield.agents.actor_critic import build_network
 from playfield.agents.encoders import EncoderConfig, MemoryConfig
-from playfield.agents.reinforce import Reinforce, ReinforceConfig, build_network, build_policy
+from playfield.agents.reinforce import Reinforce, ReinforceConfig, build_policy
 from playfield.errors import UserError
 from playfield.training.optimizers import OptimizerConfig
 
