@@ -35,14 +35,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (`sys.argv` where None) and return its exit code.
 
     0: done; 1: something unexpected failed, with its traceback; 2: the user's mistake, in one
-    sentence on stderr; 130: interrupted.
+    sentence on stderr; 130: interrupted while there was something to end in order. Elsewhere an
+    interrupt ends the process by the signal itself.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     if debug:
         args.remove("--debug")
+    from playfield.training.signals import ending_at_interrupt
+
     try:
-        code = _dispatch(args)
+        with ending_at_interrupt():
+            code = _dispatch(args)
         sys.stdout.flush()
         return code
     except UserError as error:

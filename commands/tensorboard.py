@@ -14,6 +14,7 @@ import tyro
 from playfield.commands import arguments
 from playfield.errors import UserError
 from playfield.training.places import runs_root
+from playfield.training.signals import raise_at_interrupt
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def run(args: Sequence[str]) -> int:
         raise UserError("TensorBoard is not installed here: pip install tensorboard.")
     # TensorBoard prints its address itself, once it really listens there.
     print(f"TensorBoard on {', '.join(options.runs) or options.root} (Ctrl-C ends it)", flush=True)
+    raise_at_interrupt()
     process = subprocess.Popen(command)
     try:
         return process.wait()

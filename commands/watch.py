@@ -84,6 +84,7 @@ def run(args: Sequence[str]) -> int:
     from playfield.evaluation.video import VideoWriter
     from playfield.training.devices import resolve_device, set_threads
     from playfield.training.run import Run
+    from playfield.training.signals import raise_at_interrupt
 
     device = resolve_device(options.device)
     set_threads(1)  # one observation at a time: more threads would wait longer than they work
@@ -99,6 +100,7 @@ def run(args: Sequence[str]) -> int:
             pictures=_pictures(options, rate),
             games=_games(options),
         )
+        raise_at_interrupt()
         title = f"{old.name} at step {checkpoint.progress:,}: {env.spec.id}"
         if options.video is None:
             _draw(shown, title, rate)

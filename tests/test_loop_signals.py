@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -153,3 +155,30 @@ def test_training_in_another_thread_works_without_signals(tmp_path: Path) -> Non
     thread.start()
     thread.join()
     assert results[0].progress == 20
+
+
+def test_an_interrupt_ends_the_process_by_the_signal_until_it_can_be_caught() -> None:
+    program = """
+import signal, sys
+from playfield.training.signals import ending_at_interrupt, raise_at_interrupt
+before = signal.getsignal(signal.SIGINT)
+with ending_at_interrupt():
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    raise_at_interrupt()
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        print("caught", flush=True)
+assert signal.getsignal(signal.SIGINT) is before
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+with ending_at_interrupt():
+    raise_at_interrupt()
+    signal.raise_signal(signal.SIGINT)
+print("ignored", flush=True)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with ending_at_interrupt():
+    signal.raise_signal(signal.SIGINT)
+print("never")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "caught\nignored\n"), done.stderr

@@ -10,6 +10,32 @@ from types import FrameType, TracebackType
 from typing import Any
 
 
+@contextmanager
+def ending_at_interrupt() -> Iterator[None]:
+    """A context in which SIGINT ends the process at once, as it ends a program in C.
+
+    Python's own handler raises KeyboardInterrupt wherever the program happens to be. Inside an
+    import that is too early: torch's initialisation aborts on it, and importlib swallows it.
+    A process that ignores SIGINT, such as one under nohup, goes on ignoring it.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def raise_at_interrupt() -> None:
+    """From here on SIGINT raises KeyboardInterrupt again: the program is ready to catch it."""
+    main = threading.current_thread() is threading.main_thread()
+    if main and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Interrupted(Exception):
     """A first signal, inside a part of the program that it may cut short."""
 
