@@ -69,10 +69,10 @@ class PixelConv2d(nn.Conv2d):
 
     With `centered` each kernel has its mean taken off before it is used, so it answers to contrasts
     and not to brightness (the first half of weight standardization, Qiao et al. 2019). Bytes are
-    never negative, and most pixels of a game are background: in every step of an optimiser all
-    weights of a kernel move together along its mean, which multiplies the brightness of the whole
-    patch. At high learning rates that soon drives channels below zero for good. Centered kernels
-    have no gradient in that direction.
+    never negative, and most pixels of a game are background: the part of a step that moves all
+    weights of a kernel alike is multiplied by the brightness of the whole patch. Large steps can
+    so leave a channel below zero everywhere, where ReLU gives it no gradient any more. Centered
+    kernels have no gradient in that direction.
     """
 
     def __init__(
