@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from playfield import envs
 from playfield.buffers.manifest import MANIFEST as STORE_MANIFEST
 from playfield.buffers.store import FrameStore
+from playfield.cache import data_folder, exclusive, no_room, prepare
 from playfield.commands import stored
 from playfield.commands.agent_evaluation import EPSILON
 from playfield.envs.contract import VectorEnv
 from playfield.envs.protocols import MACHADO2018, AtariProtocol, find_protocol
 from playfield.errors import DamagedFileError, UserError
 from playfield.evaluation.games import moments
-from playfield.generative.datasets.cache import data_folder, exclusive, no_room, prepare
 from playfield.generative.datasets.options import DataOptions
 from playfield.generative.datasets.spec import DataSpec, Kind
 from playfield.generative.datasets.storing import new_writer

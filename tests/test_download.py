@@ -14,9 +14,9 @@ import pytest
 from file_server import FileServer, serving
 from rich.console import Console
 
+from playfield.cache import data_folder, exclusive
 from playfield.errors import DamagedFileError, UserError
 from playfield.generative.datasets import download
-from playfield.generative.datasets.cache import data_folder, exclusive
 from playfield.generative.datasets.download import PublicFile, addresses, fetch
 from playfield.training.progress_bar import progress_bar
 

@@ -30,9 +30,9 @@ from urllib.request import (
 )
 
 from playfield.atomic import sync_folder
+from playfield.cache import DATA_VARIABLE, data_folder, exclusive, no_room
+from playfield.cache import prepare as prepare_folder
 from playfield.errors import DamagedFileError, UserError
-from playfield.generative.datasets.cache import DATA_VARIABLE, data_folder, exclusive, no_room
-from playfield.generative.datasets.cache import prepare as prepare_folder
 from playfield.training.progress_bar import progress_bar
 
 #: An address that holds `DATA SET/FILE` for all of them, in place of the public ones.

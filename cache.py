@@ -1,4 +1,5 @@
-"""Where data sets are kept that were downloaded or collected, and who may write there now."""
+"""Where things are kept that were downloaded, collected or worked out once, for all runs; and who
+may write there now."""
 
 from __future__ import annotations
 
