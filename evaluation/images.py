@@ -8,24 +8,38 @@ along, `ImageMetrics` record it, and what was found under other conditions is no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from playfield.errors import UserError
+from playfield.evaluation.diversity import class_diversity, diversity
+from playfield.evaluation.frechet import frechet_distance, gaussian_statistics
+from playfield.evaluation.kernel_distance import (
+    SUBSET_SIZE,
+    kernel_distance,
+    subset_kernel_distance,
+)
+from playfield.evaluation.manifold import DENSITY_K, PRECISION_K, manifold
 
 #: What `image_metrics` works out unless it is asked for less.
 METRICS = ("frechet_distance", "kernel_distance", "manifold", "diversity")
+#: Features that differ by no more than this part of their greatest number are alike: a network sees
+#: a little more or less in one image, by rounding, in batches of another size.
+ALIKE = 1e-5
+#: Of the subsets of the kernel distance.
+SUBSET_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
     """What a network saw in some images.
 
-    Raises ValueError for what is no array `[N, D]`, and `UserError` for numbers that are not finite.
+    Raises ValueError for what is no array `[N, D]`, and `UserError` for numbers not finite.
     """
 
     array: NDArray[np.floating]
@@ -54,6 +68,12 @@ class Features:
         """D, the numbers for an image."""
         return self.array.shape[1]
 
+    @property
+    def alike(self) -> bool:
+        """Whether all images look the same to the network."""
+        first = self.array[:1]
+        return bool(np.abs(self.array - first).max() <= ALIKE * np.abs(first).max())
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageMetrics:
@@ -76,6 +96,10 @@ class ImageMetrics:
     """How images were prepared for it."""
     data: str
     """Fingerprint of the real images."""
+    precision_k: int = PRECISION_K
+    """The neighbour that the balls of precision and recall reach to."""
+    density_k: int = DENSITY_K
+    """The same for density and coverage."""
 
     frechet_distance: float | None = None
     """0 or more; the FID where the features are Inception's."""
@@ -108,21 +132,71 @@ class ImageMetrics:
 
     def require_comparable(self, other: ImageMetrics) -> None:
         """Raises `UserError`, naming the first condition in which `other` differs."""
-        raise NotImplementedError
+        for name, words in CONDITIONS.items():
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if ours != theirs:
+                raise UserError(
+                    f"These results can't be compared, {words} being {ours} in one and {theirs} in "
+                    "the other: evaluate both under the same conditions."
+                )
 
     def record(self) -> dict[str, Any]:
         """The fields for a JSON file; infinity, which JSON has not, as "inf"."""
-        raise NotImplementedError
+        return {
+            name: {str(label): number for label, number in value.items()}
+            if isinstance(value, dict)
+            else ("inf" if value == math.inf else value)
+            for name, value in asdict(self).items()
+        }
 
     @classmethod
     def from_record(cls, record: object) -> ImageMetrics:
-        """The inverse of `record`; raises ValueError naming the field that is not as it should."""
-        raise NotImplementedError
+        """The inverse of `record`, which may hold more besides.
+
+        Raises ValueError naming the field that is missing or not of its kind.
+        """
+        if not isinstance(record, dict):
+            raise ValueError("it is not an object")
+        given = {field.name: record[field.name] for field in fields(cls) if field.name in record}
+        for name, kind in CONDITION_KINDS.items():
+            if not isinstance(given.get(name), kind) or isinstance(given[name], bool):
+                raise ValueError(f'"{name}" is not {"text" if kind is str else "a whole number"}')
+        for name in given.keys() - CONDITION_KINDS.keys():
+            given[name] = _number(name, given[name])
+        return cls(**given)
+
+
+#: What has to be the same in two results for their numbers to be compared, in a user's words.
+CONDITIONS = {
+    "data": "the data's fingerprint",
+    "n": "the number of painted images",
+    "n_real": "the number of real images",
+    "features": "the features",
+    "features_sha256": "the hash of the features' weights",
+    "width": "the width of the features",
+    "preprocessing": "the preprocessing",
+    "precision_k": "the neighbour of precision and recall",
+    "density_k": "the neighbour of density and coverage",
+}
+CONDITION_KINDS: dict[str, type] = {
+    name: str if name in ("data", "features", "features_sha256", "preprocessing") else int
+    for name in CONDITIONS
+}
 
 
 def images_needed(metric: str, width: int) -> int:
-    """How many images, painted and real each, `metric` of `METRICS` needs at least."""
-    raise NotImplementedError
+    """How many images, painted and real each, `metric` of `METRICS` needs at least.
+
+    `width` is that of the features: the normal distributions of the Fréchet distance fill their
+    space only if there are more images than numbers for each.
+    """
+    needed = {
+        "frechet_distance": width + 1,
+        "kernel_distance": 4,  # two in a subset, which takes half of them
+        "manifold": max(PRECISION_K, DENSITY_K) + 1,
+        "diversity": 2,
+    }
+    return needed[metric]
 
 
 def image_metrics(
@@ -138,14 +212,123 @@ def image_metrics(
     accuracy_score: float | None = None,
     accuracy_score_real: float | None = None,
     allow_collapse: bool = False,
-    seed: int = 0,
 ) -> ImageMetrics:
     """Compare what was painted with what is real, by the features of both.
 
-    `data` is the real images' fingerprint; the last four numbers are worked out elsewhere and only
-    recorded. With both kinds of labels `[N]` (-1 is none) diversity is told for each class as well.
-    Everything follows from the arguments; `seed` chooses the kernel distance's subsets. Raises
-    `UserError` for too few images, for features of another network or preprocessing, and for images
-    that are all alike; of painted ones, only unless `allow_collapse`.
+    `data` is the real images' fingerprint; the four numbers are worked out elsewhere and only
+    recorded. With labels `[N]` of both (-1 is none) diversity is told for each class as well. The
+    same arguments give the same result. Raises `UserError` for too few images, for features of
+    another network or preprocessing, and for images that are all alike; of painted ones, only
+    unless `allow_collapse`, which is for watching a painter that may yet recover.
     """
-    raise NotImplementedError
+    if unknown := set(metrics) - set(METRICS):
+        raise ValueError(f"metrics={sorted(unknown)}: expected some of {METRICS}")
+    _require_same_network(real, painted)
+    for metric in METRICS:
+        if metric in metrics:
+            _require_enough(metric, real, painted)
+    if real.alike:
+        raise UserError(
+            f"The {len(real)} real images all look the same to the {real.name} features, so there "
+            "is nothing to compare with: evaluate on data whose images differ."
+        )
+    if painted.alike and not allow_collapse:
+        raise UserError(
+            f"The {len(painted)} painted images all look the same to the {painted.name} features: "
+            "the painter has collapsed, or the images are constant; evaluate another checkpoint or "
+            "folder."
+        )
+    found: dict[str, Any] = {}
+    if "frechet_distance" in metrics:
+        found["frechet_distance"] = frechet_distance(
+            *gaussian_statistics(real.array), *gaussian_statistics(painted.array)
+        )
+    if "kernel_distance" in metrics:
+        found |= _kernel_distances(real, painted)
+    if "manifold" in metrics:
+        found |= asdict(manifold(real.array, painted.array))
+    if "diversity" in metrics:
+        found["diversity"] = diversity(real.array, painted.array)
+        if real_labels is not None and painted_labels is not None:
+            found["class_diversity"] = class_diversity(
+                real.array, real_labels, painted.array, painted_labels
+            )
+    return ImageMetrics(
+        n=len(painted),
+        n_real=len(real),
+        features=real.name,
+        features_sha256=real.sha256,
+        width=real.width,
+        preprocessing=real.preprocessing,
+        data=data,
+        memorisation_ratio=memorisation_ratio,
+        agreement=agreement,
+        accuracy_score=accuracy_score,
+        accuracy_score_real=accuracy_score_real,
+        **found,
+    )
+
+
+def _kernel_distances(real: Features, painted: Features) -> dict[str, Any]:
+    value, error = kernel_distance(real.array, painted.array)
+    size = min(SUBSET_SIZE, len(real) // 2, len(painted) // 2)
+    mean, mean_error = subset_kernel_distance(real.array, painted.array, SUBSET_SEED, size)
+    return {
+        "kernel_distance": value,
+        "kernel_distance_error": error,
+        "kernel_subsets_mean": mean,
+        "kernel_subsets_error": mean_error,
+        "kernel_subset_size": size,
+    }
+
+
+def _require_same_network(real: Features, painted: Features) -> None:
+    for name in ("name", "sha256", "preprocessing", "width"):
+        ours, theirs = getattr(real, name), getattr(painted, name)
+        if ours != theirs:
+            words = {
+                "name": "are called",
+                "sha256": "come from weights with hash",
+                "preprocessing": "were prepared for by",
+                "width": "have width",
+            }[name]
+            raise UserError(
+                f"The real images' features {words} {ours} and the painted images' {theirs}: "
+                "let the same network see both."
+            )
+
+
+def _require_enough(metric: str, real: Features, painted: Features) -> None:
+    needed = images_needed(metric, real.width)
+    called = {
+        "frechet_distance": f"The Fréchet distance of {real.width} {real.name} features",
+        "kernel_distance": "The kernel distance",
+        "manifold": "Precision, recall, density and coverage",
+        "diversity": "Diversity",
+    }[metric]
+    for kind, features in (("painted", painted), ("real", real)):
+        if len(features) < needed:
+            verb = "need" if metric == "manifold" else "needs"
+            raise UserError(
+                f"{called} {verb} {needed} {kind} images at least, and there are {len(features)}: "
+                "take more of them"
+                + (", or features of less width." if metric == "frechet_distance" else ".")
+            )
+
+
+def _number(name: str, value: object) -> object:
+    """A number that was found, read back; None where there is none."""
+    if name == "class_diversity" and isinstance(value, dict):
+        try:
+            return {int(label): float(number) for label, number in value.items()}
+        except (TypeError, ValueError):
+            raise ValueError('"class_diversity" is not a number for each label') from None
+    if value is None:
+        return None
+    if name == "kernel_subset_size" and type(value) is int:
+        return value
+    if value == "inf":
+        return math.inf
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f'"{name}" is not a number')
+    return float(value)
