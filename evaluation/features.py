@@ -59,7 +59,7 @@ class TorchFeatures:
     size: int
     module: nn.Module  # in `eval()`: [B, …] float32 to [B, D]
     prepare: Callable[[torch.Tensor], torch.Tensor]  # uint8 [B, C, H, W] to what `module` takes
-    device: torch.device = torch.device("cpu")
+    device: torch.device | str = "cpu"
 
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
