@@ -318,14 +318,16 @@ def _require_enough(metric: str, real: Features, painted: Features) -> None:
 
 def _number(name: str, value: object) -> object:
     """A number that was found, read back; None where there is none."""
-    if name == "class_diversity" and isinstance(value, dict):
-        try:
-            return {int(label): float(number) for label, number in value.items()}
-        except (TypeError, ValueError):
-            raise ValueError('"class_diversity" is not a number for each label') from None
     if value is None:
         return None
-    if name == "kernel_subset_size" and type(value) is int:
+    if name == "class_diversity":
+        try:
+            return {int(label): float(number) for label, number in value.items()}  # type: ignore[attr-defined]
+        except (AttributeError, TypeError, ValueError):
+            raise ValueError('"class_diversity" is not a number for each label') from None
+    if name == "kernel_subset_size":
+        if type(value) is not int:
+            raise ValueError('"kernel_subset_size" is not a whole number')
         return value
     if value == "inf":
         return math.inf
