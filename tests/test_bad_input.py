@@ -97,7 +97,7 @@ def test_spaces_that_are_not_handled_are_refused(playfield: CommandLine, env: st
         (["eval", "catch", "--episodes", "0"], "--episodes"),
         (["eval", "catch", "--epsilon", "2"], "--epsilon"),
         (["eval", "catch", "--num-envs", "0"], "--num-envs"),
-        (["eval", "catch", "--checkpoint", "77"], "there are 80, 120"),
+        (["eval", "catch", "--checkpoint", "77"], "there are 80, 120, best and last"),
         (["watch", "catch", "--video", "film.avi"], ".mp4, .gif or .png"),
         (["watch", "catch", "--video", "/nowhere/film.gif"], "/nowhere/film.gif"),
         (["watch", "catch", "--steps", "0"], "--steps"),

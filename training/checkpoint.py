@@ -19,7 +19,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -200,19 +200,19 @@ def set_aside_after(folder: Path, progress: int) -> list[Path]:
     return renamed
 
 
-def prune(folder: Path, keep: int, intact: Path | None = None) -> None:
+def prune(folder: Path, keep: int, intact: Path | None = None, kept: Collection[int] = ()) -> None:
     """Remove all but the newest `keep` (at least 1) checkpoints, and never the newest intact one.
 
     `intact` is one known to be so, such as the one just written; without it the newest ones are
-    verified until one holds. Pages that no checkpoint needs any more, one set aside included, go
-    as well.
+    verified until one holds. Those at the progresses in `kept` stay too. Pages that no checkpoint
+    needs any more, one set aside included, go as well.
     """
     paths = list_checkpoints(folder)
     if intact is None:
         checkpoint = newest_intact(folder, lambda _: None)
         intact = checkpoint.path if checkpoint else None
     for path in paths[: max(0, len(paths) - max(keep, 1))]:
-        if intact is not None and path != intact:
+        if intact is not None and path != intact and int(path.name) not in kept:
             # Out of the way at once: half removed, it would only look damaged.
             hidden = folder / f"{_UNDER_WAY}{path.name}-pruned"
             os.rename(path, hidden)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from playfield.errors import DamagedFileError, UserError
-from playfield.training.checkpoint import Checkpoint, prune, save_checkpoint, set_aside_after
+from playfield.training.checkpoint import Checkpoint, set_aside_after
 from playfield.training.console import Display, duration, open_display
+from playfield.training.kept_checkpoints import CHECKPOINTS, Best, KeptCheckpoints, Record
 from playfield.training.logs import MetricsLog, Picture
 from playfield.training.metrics import Recorder
 from playfield.training.run import Run
@@ -41,7 +42,7 @@ class TrainingConfig:
     checkpoint_every: int = 250_000
     """Steps between two checkpoints; one more is written at the end and on Ctrl-C."""
     keep_checkpoints: int = 2
-    """How many checkpoints to keep; older ones are removed."""
+    """How many checkpoints to keep; older ones are removed, but never the best one."""
     evaluate_every: int = 0
     """Steps between two evaluations; 0: only at the end."""
     max_skipped: int = 100
@@ -78,6 +79,7 @@ class Outcome:
     signal: int | None  # the signal's number where that was the reason
     checkpoint: Path | None  # the one that holds `progress`; None where it could not be saved
     evaluation: Mapping[str, float]  # the final evaluation; empty if there was none
+    best: Record | None  # the best evaluation whose checkpoint is kept
 
 
 def train(
@@ -86,15 +88,17 @@ def train(
     config: TrainingConfig,
     *,
     evaluate: Evaluate | None = None,
+    best: Best | None = None,
     resume_from: Checkpoint | None = None,
     display: Display | None = None,
 ) -> Outcome:
     """Train until the budget is spent or a signal asks to stop, and save what was learnt.
 
     `evaluate()` returns metrics such as `{"eval/return": 12.5}`, and pictures under the names they
-    are shown by; it must leave the trainer alone. A first signal cuts it short. `resume_from`
-    restores the trainer, its stores and the curves, and sets newer checkpoints aside. `display` is
-    a live one on a terminal and plain lines elsewhere unless given.
+    are shown by; it must leave the trainer alone. A first signal cuts it short. What `best` says
+    is the best evaluation so far is saved at once, and kept until another one beats it.
+    `resume_from` restores the trainer, its stores and the curves, and sets newer checkpoints aside.
+    `display` is a live one on a terminal and plain lines elsewhere unless given.
 
     Raises `UserError` if another process trains this run, `DamagedFileError` if `resume_from` does
     not fit the trainer, `NonFiniteError` after `max_skipped` skipped updates in a row, and
@@ -102,7 +106,7 @@ def train(
     """
     shown = display if display is not None else open_display(run.name, config.steps, trainer.unit)
     with run.hold(), StopSignals() as signals, shown:
-        session = _Session(trainer, run, config, evaluate, shown, signals)
+        session = _Session(trainer, run, config, evaluate, best, shown, signals)
         session.begin(resume_from)
         try:
             outcome = session.train()
@@ -126,6 +130,7 @@ class _Session:
         run: Run,
         config: TrainingConfig,
         evaluate: Evaluate | None,
+        best: Best | None,
         display: Display,
         signals: StopSignals,
     ) -> None:
@@ -133,13 +138,12 @@ class _Session:
         self.run = run
         self.config = config
         self.evaluator = evaluate
+        self.kept = KeptCheckpoints(run, config.keep_checkpoints, best)
         self.display = display
         self.signals = signals
         self.recorder = Recorder()
         self.segment = 0
         self.minutes_before = 0.0
-        self.newest: Path | None = None  # the newest checkpoint known to be intact
-        self.saved_at = -1
         self.logged: dict[str, float] = {}  # the newest value of every metric
         self.last_evaluation: Mapping[str, float] = {}
 
@@ -183,7 +187,7 @@ class _Session:
                 self.display.note(f"Set the newer checkpoint aside as {path.name}.")
         except OSError as error:
             self.display.note(f"Can't set newer checkpoints aside ({error.strerror or error}).")
-        self.newest, self.saved_at = checkpoint.path, checkpoint.progress
+        self.kept.go_on_from(checkpoint)
         self.display.note(f"Going on from {self._at(checkpoint.progress)}.")
 
     def train(self) -> Outcome:
@@ -211,7 +215,8 @@ class _Session:
             self.evaluate(progress)
             reason = self._reason_to_stop(progress)
         # Last: a resume begins after this step, so all that belongs to it is in the curves by now.
-        if reason is None and progress >= self.next_checkpoint and self.save(progress):
+        due = progress >= self.next_checkpoint or self.kept.wants(progress)
+        if reason is None and due and self.save(progress):
             reason = self._reason_to_stop(progress)
             if reason is None and self.config.exact_resume:
                 self._begin_next_segment()
@@ -245,16 +250,16 @@ class _Session:
 
     def _finish(self, progress: int, reason: Reason) -> Outcome:
         self.log(progress)
-        saved = self.saved_at == progress or self.save(progress)
+        saved = self.kept.saved_at == progress or self.save(progress)
         evaluation: Mapping[str, float] = {}
         if reason != "signal" and progress > self.begun_at and self.evaluated_at != progress:
             evaluation = self.evaluate(progress)
         elif self.evaluated_at == progress:
             evaluation = self.last_evaluation
         self._show(progress)
-        if reason == "signal" and self.newest is not None:
+        if reason == "signal" and self.kept.newest is not None:
             resume = f"Resume with: playfield resume {self.run.argument}"
-            self.display.note(f"Saved at {self._at(self.saved_at)}. {resume}")
+            self.display.note(f"Saved at {self._at(self.kept.saved_at)}. {resume}")
         elif reason == "signal":
             self.display.note("Stopped before anything was saved.")
         elif progress == self.begun_at:
@@ -267,8 +272,9 @@ class _Session:
             minutes=self._minutes(),
             reason=reason,
             signal=self.signals.received if reason == "signal" else None,
-            checkpoint=self.newest if saved else None,
+            checkpoint=self.kept.newest if saved else None,
             evaluation=evaluation,
+            best=self.kept.record,
         )
 
     def log(self, progress: int) -> None:
@@ -316,21 +322,28 @@ class _Session:
                 "windows": self.recorder.state_dict(),
             },
         }
-        folder = self.run.checkpoints_folder
         try:
-            self.newest = save_checkpoint(folder, progress, state, self.trainer.stores)
-            self.saved_at = progress
-            self.logged["checkpoint/progress"] = progress
-            prune(folder, self.config.keep_checkpoints, intact=self.newest)
+            self.kept.commit(progress, state, self.trainer.stores)
         except OSError as error:
-            self.display.note(
-                f"Trouble in {folder} at {self._at(progress)} ({error.strerror or error}); "
-                f"{self._last_saved()}"
-            )
+            self._tell_trouble(progress, error)
         else:
-            self.update_manifest("running")
+            self.logged["checkpoint/progress"] = progress
+            self._prune(progress)
         self.pause += time.monotonic() - started
-        return self.saved_at == progress
+        return self.kept.saved_at == progress
+
+    def _prune(self, progress: int) -> None:
+        self.update_manifest("running")  # so that it never names one that is gone
+        try:
+            self.kept.prune()
+        except OSError as error:
+            self._tell_trouble(progress, error)
+
+    def _tell_trouble(self, progress: int, error: OSError) -> None:
+        self.display.note(
+            f"Trouble in {self.run.checkpoints_folder} at {self._at(progress)} "
+            f"({error.strerror or error}); {self._last_saved()}"
+        )
 
     def evaluate(self, progress: int) -> Mapping[str, float]:
         """Evaluate what was learnt so far and log it; empty if a signal cut that short."""
@@ -351,11 +364,13 @@ class _Session:
             self.logged.update(result)
             self.last_evaluation = result
             self.evaluated_at = progress
+            if self.kept.judge(progress, result):
+                self._prune(progress)
         self.pause += time.monotonic() - started
         return result
 
     def update_manifest(self, status: str) -> None:
-        fields: dict[str, Any] = {"status": status}
+        fields: dict[str, Any] = {"status": status, CHECKPOINTS: self.kept.description()}
         if hasattr(self, "started"):
             fields |= {"progress": self.trainer.progress, "minutes": self._minutes()}
         try:
@@ -383,9 +398,9 @@ class _Session:
                 )
 
     def _last_saved(self) -> str:
-        if self.newest is None:
+        if self.kept.newest is None:
             return "nothing has been saved yet."
-        return f"the checkpoint of {self._at(self.saved_at)} is intact."
+        return f"the checkpoint of {self._at(self.kept.saved_at)} is intact."
 
     def _at(self, progress: int) -> str:
         return f"{self.trainer.unit.removesuffix('s')} {progress:,}"

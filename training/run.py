@@ -32,6 +32,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "env": (str,),  # canonical id, of an agent's run
     "protocol": (dict,),  # every setting that changes a score
     "data": (dict,),  # of a run that learns from images: what opens them, and what they were
+    "held_out": (dict,),  # of a classifier's run: which images it is measured on
     "config": (dict,),  # the algorithm's
     "training": (dict,),  # TrainingConfig
     "init": (dict, type(None)),  # `transfer.Origin`; null: all weights were random, and all learn
@@ -43,10 +44,22 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "git": (dict, type(None)),
     "status": (str,),  # running, finished, stopped or failed
     "progress": (int,),  # steps at the newest checkpoint or at the end
+    "checkpoints": (dict,),  # which one is the best, by what, and which is last: `KeptCheckpoints`
     "minutes": (int, float),
 }
 OPTIONAL = frozenset(
-    {"env", "protocol", "data", "init", "threads", "status", "progress", "minutes"}
+    {
+        "env",
+        "protocol",
+        "data",
+        "held_out",
+        "init",
+        "threads",
+        "status",
+        "progress",
+        "checkpoints",
+        "minutes",
+    }
 )
 
 
@@ -58,6 +71,7 @@ def new_manifest(
     env: str | None = None,
     protocol: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
+    held_out: Mapping[str, Any] | None = None,
     config: Mapping[str, Any],
     training: Mapping[str, Any],
     init: Mapping[str, Any] | None = None,
@@ -67,9 +81,9 @@ def new_manifest(
     """What `run.json` holds at the start: the arguments, and when, where and on what it runs.
 
     An agent's run has `env` and `protocol`; one that learns from images has `data`, whose "name"
-    is the spec that opens them.
+    is the spec that opens them, and a classifier's `held_out` besides.
     """
-    world = {"env": env, "protocol": protocol, "data": data}
+    world = {"env": env, "protocol": protocol, "data": data, "held_out": held_out}
     return {
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -12,19 +12,36 @@ from playfield.training.checkpoint import (
     load_checkpoint,
     newest_intact,
 )
+from playfield.training.kept_checkpoints import BEST, LAST, known_record
 from playfield.training.run import MANIFEST, Run
 
 
 def wanted_checkpoint(
     run: Run, wanted: str | None, report: Callable[[str], None], *, stores: bool
 ) -> Checkpoint:
-    """The checkpoint that `wanted` names, by progress or path, or else the newest intact one.
+    """The checkpoint that `wanted` names: by progress or path, "best", or "last".
 
-    Damaged ones that are passed over are told to `report`; one asked for by name must be intact.
-    Raises `UserError` where there is none.
+    None is the last as well, the newest intact one. The best is that of the best evaluation, in
+    runs that are told what that is. Damaged ones that are passed over are told to `report`; one
+    asked for by name must be intact. Raises `UserError` where there is none.
     """
-    if wanted is not None:
+    if wanted not in (None, LAST, BEST):
         return load_checkpoint(_find(run, wanted), stores=stores)
+    newest = _newest(run, report, stores=stores)
+    if wanted != BEST:
+        return newest
+    record = known_record(run, newest)
+    if record is None:
+        raise UserError(
+            f"Run {run.name!r} has no best checkpoint: none of those that it keeps was evaluated "
+            "by a number to choose by (runs that paint are, with --evaluate-every); take the last."
+        )
+    if record.progress == newest.progress:
+        return newest
+    return load_checkpoint(_find(run, str(record.progress)), stores=stores)
+
+
+def _newest(run: Run, report: Callable[[str], None], *, stores: bool) -> Checkpoint:
     checkpoint = newest_intact(run.checkpoints_folder, report, stores=stores)
     if checkpoint is None:
         some = list_checkpoints(run.checkpoints_folder)
@@ -58,5 +75,7 @@ def _find(run: Run, wanted: str) -> Path:
             return path
     if (Path(wanted) / "manifest.json").is_file():
         return Path(wanted)
-    steps = ", ".join(f"{int(path.name):,}" for path in known) or "none"
-    raise UserError(f"Run {run.name!r} has no checkpoint {wanted!r}: there are {steps}.")
+    steps = "".join(f"{int(path.name):,}, " for path in known)
+    raise UserError(
+        f"Run {run.name!r} has no checkpoint {wanted!r}: there are {steps}{BEST} and {LAST}."
+    )
