@@ -9,6 +9,7 @@ from playfield.generative.datasets.archive import open_zip
 from playfield.generative.datasets.cifar import open_cifar
 from playfield.generative.datasets.digits import open_digits
 from playfield.generative.datasets.folder import open_folder
+from playfield.generative.datasets.gaussians import open_gaussians
 from playfield.generative.datasets.idx import open_idx
 from playfield.generative.datasets.named import NAMED
 from playfield.generative.datasets.npz import open_npz
@@ -36,6 +37,13 @@ KINDS: dict[str, Kind] = {
         options=("images", "labels", "layout"),
     ),
     "replay": Kind("the frames of a saved store or of a run's replay", open_replay_data, "FOLDER"),
+    "gaussians": Kind(
+        "points around 8 centres (a ring) or 25 (a grid)",
+        open_gaussians,
+        "MODES",
+        is_file=False,
+        options=("count", "seed", "std"),
+    ),
     **NAMED,
 }
 

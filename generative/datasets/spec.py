@@ -15,6 +15,7 @@ written twice.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -73,6 +74,17 @@ class DataSpec:
                 f"{self.kind}: {key}={value} has to be a whole number of {least} or more."
             )
         return int(value)
+
+    def number(self, key: str, default: float, least: float, most: float) -> float:
+        """The option `key`, a number from `least` to `most`; raises UserError for any other."""
+        text = self.options.get(key, str(default))
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise UserError(f"{self.kind}: {key}={text} has to be a number from {least} to {most}.")
+        return value
 
     def flag(self, key: str) -> bool:
         """The option `key`, yes or no; no where it is not given."""
