@@ -14,11 +14,12 @@ from playfield.errors import UserError
 
 #: What each file in `playfield/commands/` does.
 COMMANDS = {
-    "train": "train an agent or a model that paints: playfield train dqn --env ALE/Pong-v5",
+    "train": "train an agent, or a model of images: playfield train dqn --env ALE/Pong-v5",
     "resume": "go on with a run from its newest intact checkpoint",
-    "eval": "play whole games with a run's agent and report the raw score",
+    "eval": "play whole games with a run's agent, or measure a classifier, and report it",
     "watch": "watch a run's agent play, in the terminal or as a video file",
     "sample": "paint images with a run's model: a picture, a folder, arrays, a film",
+    "evaluate-images": "measure painted images, a run's or a folder's, against real ones",
     "data": "show what a data set holds: numbers, and a sheet of its images",
     "runs": "list the runs: progress, returns, state",
     "tensorboard": "open the curves of all runs, or of some, in TensorBoard",
@@ -84,7 +85,7 @@ def _dispatch(args: list[str]) -> int:
         raise UserError(
             f"{name!r} is not a command{nearest(name, COMMANDS)}; `playfield --help` lists them."
         )
-    command = importlib.import_module(f"playfield.commands.{name}")
+    command = importlib.import_module(f"playfield.commands.{name.replace('-', '_')}")
     code: int = command.run(rest)
     return code
 

@@ -12,12 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from playfield.evaluation.frechet import frechet_distance, gaussian_statistics
-from playfield.generative.classifier import (
-    ClassifierConfig,
-    accuracy,
-    features,
-    train_classifier,
-)
+from playfield.generative.classifier import ClassifierConfig, accuracy, features
+from playfield.generative.classifier_trainer import train_classifier
 from playfield.generative.images import ImageData
 from playfield.generative.model import PaintingModel
 from playfield.generative.neighbours import memorisation_ratio

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
 
 from playfield.commands import atari_frames, stored
+from playfield.errors import UserError
 from playfield.generative.datasets.opening import KINDS, open_data
 from playfield.generative.datasets.options import DataOptions
 from playfield.generative.datasets.spec import Kind
 from playfield.generative.images import ImageData
+
+if TYPE_CHECKING:
+    from playfield.generative.saved_painter import DataDescription
 
 _MORE = {"atari": atari_frames.KIND}
 
@@ -22,6 +29,24 @@ def open_data_set(spec: str, options: DataOptions) -> ImageData:
     See `generative.datasets.opening.open_data`, which knows neither emulators nor agents.
     """
     return open_data(spec, options, _MORE)
+
+
+def reopen(known: DataDescription, run_name: str) -> ImageData:
+    """The images that `known`, from `run_name`'s run, describes, where they lay before.
+
+    Raises `UserError` where they are not there any more, or not the same.
+    """
+    # Where there is no GPU any more, its images lie in memory.
+    gone = known.placement.startswith("cuda") and not torch.cuda.is_available()
+    options = DataOptions(placement="cpu" if gone else known.placement)
+    data = open_data_set(known.name, options)
+    report_damage(data)
+    if data.fingerprint() != known.fingerprint:
+        raise UserError(
+            f"The images of {known.name} are not those of run {run_name!r} ({len(data):,} now, "
+            f"{known.count:,} then): bring those back, or train anew."
+        )
+    return data
 
 
 def report_damage(data: ImageData) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from playfield.generative.judges import JUDGES
+
 if TYPE_CHECKING:
     from playfield.training.loop import Outcome
     from playfield.training.run import Run
@@ -16,12 +18,16 @@ def finish(run: Run, outcome: Outcome) -> int:
     0: the budget is spent; 128 + the signal that ended it; 1: the end could not be saved.
     """
     name = run.argument
-    paints = "data" in run.manifest
-    unit = "images" if paints else "steps"
+    unit = "images" if "data" in run.manifest else "steps"
     print(f"{outcome.progress:,} {unit} in {outcome.minutes:.1f} minutes, kept in {run.folder}")
     if "eval/return" in outcome.evaluation:
         print(f"mean raw score of the last evaluation: {outcome.evaluation['eval/return']:.2f}")
-    if paints:
+    if "classify/accuracy" in outcome.evaluation:
+        accuracy = outcome.evaluation["classify/accuracy"]
+        print(f"accuracy on images that it did not learn from: {100 * accuracy:.2f} %")
+    if run.manifest["algorithm"] in JUDGES:
+        print(f"  measure:   playfield eval {name}")
+    elif "data" in run.manifest:
         print(f"  paint:     playfield sample {name}")
     else:
         print(f"  evaluate:  playfield eval {name}")

@@ -1,4 +1,7 @@
-"""`playfield eval RUN`: whole games on the raw reward, and what they say."""
+"""`playfield eval RUN`: whole games on the raw reward, and what they say.
+
+A classifier's run is measured on its held-out images instead (`classifier_evaluation`).
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,14 @@ import tyro
 
 from playfield.commands import arguments
 from playfield.errors import UserError
+from playfield.generative.judges import JUDGES
 from playfield.training.places import runs_root
 
 if TYPE_CHECKING:
+    import torch
+
     from playfield.evaluation.results import Evaluation
+    from playfield.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,7 @@ class Options:
     """Play whole games with a run's agent; print the scores and add them to evaluation.json.
 
     Scores are raw, lost lives do not end a game, and the games are others than those of training.
+    The run of a classifier is measured on its held-out images: see its classification.json.
     """
 
     run: tyro.conf.Positional[str]
@@ -61,6 +69,8 @@ def run(args: Sequence[str]) -> int:
     device = resolve_device(options.device)
     set_threads(options.threads)
     old = Run.open(options.run, options.root)
+    if old.manifest["algorithm"] in JUDGES:
+        return _classifier(options, old, device)
     results = old.folder / "evaluation.json"
     read_evaluations(results)  # a damaged file is told before the games, not after them
     checkpoint = stored.stored_checkpoint(old, options.checkpoint, stores=False)
@@ -93,6 +103,21 @@ def run(args: Sequence[str]) -> int:
     print("\n".join(lines(old.name, evaluation)))
     add_evaluation(results, evaluation)
     print(f"written to    {results}")
+    return 0
+
+
+def _classifier(options: Options, run: Run, device: torch.device) -> int:
+    """Measure a classifier again; what only games have is refused."""
+    from playfield.commands.classifier_evaluation import measure_again
+
+    usual = Options(run=options.run)
+    for name in ("episodes", "epsilon", "seed", "num_envs"):
+        if getattr(options, name) != getattr(usual, name):
+            raise UserError(
+                f"Run {run.name!r} is of a classifier, which plays no games: leave "
+                f"--{name.replace('_', '-')} out."
+            )
+    measure_again(run, options.checkpoint, device)
     return 0
 
 

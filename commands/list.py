@@ -34,11 +34,12 @@ def run(args: Sequence[str]) -> int:
 
 def _algorithms() -> list[str]:
     from playfield.agents.registry import ALGORITHMS
+    from playfield.generative.judges import JUDGES
     from playfield.generative.registry import PAINTERS
 
     agents = [(each.name, each.summary) for each in ALGORITHMS.values()]
     painters = [(each.name, each.summary) for each in PAINTERS.values()]
-    return aligned([*agents, *painters])
+    return aligned([*agents, *painters, *JUDGES.items()])
 
 
 def _envs() -> list[str]:
@@ -57,16 +58,18 @@ def _envs() -> list[str]:
 
 def _presets() -> list[str]:
     from playfield.agents.presets import PRESETS
+    from playfield.generative.classifier_presets import PRESETS as CLASSIFIER_PRESETS
     from playfield.generative.presets import PRESETS as PAINTING_PRESETS
 
     agents = [
         (each.name, each.algorithm, each.env or "any environment", each.summary)
         for each in PRESETS.values()
     ]
-    painters = [
-        (each.name, each.algorithm, each.data, each.summary) for each in PAINTING_PRESETS.values()
+    of_images = [
+        (each.name, each.algorithm, each.data, each.summary)
+        for each in (*PAINTING_PRESETS.values(), *CLASSIFIER_PRESETS.values())
     ]
-    return aligned([*agents, *painters])
+    return aligned([*agents, *of_images])
 
 
 def _data() -> list[str]:

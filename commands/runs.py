@@ -23,7 +23,7 @@ class Options:
     """List the runs, newest first.
 
     "return" is the mean raw score of the last games of training, "best eval" the best mean score of
-    an evaluation.
+    an evaluation; of a classifier it is the best accuracy on held-out images.
     """
 
     root: Path = field(default_factory=runs_root)
@@ -58,8 +58,8 @@ def row(run: Run, now: datetime) -> tuple[str, ...]:
         run.world,
         f"{progress:,}",
         f"{100 * progress / steps:.0f} %" if known else "-",
-        _number(last_return),
-        _number(best),
+        last_return,
+        best,
         _age(manifest["created"], now),
         state(run),
     )
@@ -80,7 +80,8 @@ def state(run: Run) -> str:
         return status
 
 
-def _scores(run: Run) -> tuple[float | None, float | None]:
+def _scores(run: Run) -> tuple[str, str]:
+    """The newest mean return and the best evaluation."""
     from playfield.errors import DamagedFileError
     from playfield.evaluation.results import read_evaluations
     from playfield.training.logs import read_metrics
@@ -95,7 +96,10 @@ def _scores(run: Run) -> tuple[float | None, float | None]:
         evaluations += [each.mean for each in read_evaluations(run.folder / "evaluation.json")]
     except (DamagedFileError, OSError):
         pass
-    return returns[-1] if returns else None, max(evaluations, default=None)
+    if accuracies := _finite(points, "classify/accuracy"):
+        return "-", f"{100 * max(accuracies):.1f} %"
+    last_return = returns[-1] if returns else None
+    return _number(last_return), _number(max(evaluations, default=None))
 
 
 def _finite(points: list[dict[str, Any]], name: str) -> list[float]:

@@ -12,6 +12,7 @@ from playfield.commands.arguments import nearest
 from playfield.envs.contract import EnvSpec, VectorEnv
 from playfield.envs.protocols import AtariProtocol
 from playfield.errors import UserError
+from playfield.generative.judges import JUDGES
 from playfield.training.checkpoint import Checkpoint
 from playfield.training.run import MANIFEST, Run
 from playfield.training.run_checkpoint import does_not_fit, wanted_checkpoint
@@ -32,6 +33,11 @@ def report(sentence: str) -> None:
 def stored_algorithm(run: Run) -> Algorithm:
     """The algorithm that made `run`; `UserError` if this playfield has none of that name."""
     name = run.manifest["algorithm"]
+    if name in JUDGES:
+        raise UserError(
+            f"Run {run.name!r} is of a {name} (on {run.world}), which says what images show and "
+            f"plays nothing: `playfield eval {run.argument}` measures it."
+        )
     if "data" in run.manifest:
         raise UserError(
             f"Run {run.name!r} is of a model that paints ({name} on {run.world}) and plays "

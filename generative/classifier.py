@@ -1,32 +1,23 @@
-"""A classifier trained on a data set, to judge what a model paints.
+"""A classifier of images, to judge what a model paints.
 
-It is trained on real images alone, and asked whether a sample shows what its label asks for. Its
-last hidden layer gives features to compare distributions by.
+It is trained on real images alone (`classifier_trainer`), and asked whether a sample shows what its
+label asks for. Its last hidden layer gives features to compare distributions by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
-from playfield.buffers.augmentation import Augmentation
-from playfield.buffers.epochs import FrameEpochs
 from playfield.errors import UserError
-from playfield.generative.images import LABEL, images_from_arrays
-from playfield.generative.pixels import Images, as_signal, to_signal
+from playfield.generative.pixels import Images, as_signal
 from playfield.nets.classifier import ConvClassifier
-from playfield.training.gradient_step import GradientStep
-from playfield.training.optimizers import (
-    OptimizerConfig,
-    build_optimizer,
-    learning_rate,
-    set_learning_rate,
-)
+from playfield.training.optimizers import OptimizerConfig
 from playfield.training.seeding import derive_seed
 
 #: Images that are judged at once.
@@ -38,7 +29,7 @@ class ClassifierConfig:
     """How a classifier is built and trained. Steps are images."""
 
     epochs: int = 20
-    """How many times it sees every image."""
+    """How many times it sees every image, where no number of steps is given."""
     batch_size: int = 64
     """Images per update."""
     width: int = 32
@@ -52,6 +43,9 @@ class ClassifierConfig:
     images have room around what they show, which the 8×8 digits have not."""
     flip: bool = False
     """Mirror training images left to right with chance 1/2; not for what can be read."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """What the network computes in while it learns; auto: bfloat16 where the processor multiplies
+    it. It judges in float32."""
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
             optimizer="adamw", learning_rate=2e-3, schedule="cosine", weight_decay=0.5
@@ -104,53 +98,21 @@ def build_classifier(
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def train_classifier(
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    classes: Sequence[str],
-    config: ClassifierConfig,
-    seed: int,
-    device: torch.device | str = "cpu",
-) -> ConvClassifier:
-    """A classifier, in `eval()`, of `images` `[N, C, H, W]` uint8 with `labels` `[N]`.
-
-    `classes` are the names of the labels 0, 1, …. Everything that is drawn follows from `seed`, and
-    nothing global is touched: on a CPU the same arguments give the same network, bit for bit.
-    Raises ValueError for a label that is no class.
-    """
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
-    if len(wrong):
-        raise ValueError(
-            f"labels[{wrong[0]}] is {labels[wrong[0]]}, expected 0..{len(classes) - 1}"
-        )
-    data = images_from_arrays("training images", images, labels, classes, device=str(device))
-    batches = FrameEpochs(
-        data.store,
-        min(config.batch_size, len(images)),
-        derive_seed(seed, "order"),
-        augmentation=Augmentation(shift=config.shift, flip=config.flip),
-    )
-    weights = derive_seed(seed, "weights")
-    network = build_classifier(config, data.spec.shape, len(classes), weights).to(device)
-    optimizer = build_optimizer(config.optimizer, network)
-    gradient_step = GradientStep(
-        optimizer, network.named_parameters(), config.optimizer.max_grad_norm
-    )
-    rate = learning_rate(config.optimizer, config.epochs * len(images))
-    seen = 0
-    for _ in range(config.epochs):
-        for batch in batches:
-            set_learning_rate(optimizer, rate(seen))
-            logits = network(to_signal(batch.frames))
-            gradient_step.step(F.cross_entropy(logits, batch.extra[LABEL]))
-            seen += len(batch.frames)
+def as_judge(network: ConvClassifier) -> ConvClassifier:
+    """`network` itself, set to judge: in `eval()`, and in float32 whatever it learned in."""
+    network.dtype = torch.float32
     return network.eval()
 
 
 @torch.no_grad()
+def logits(network: ConvClassifier, images: Images) -> torch.Tensor:
+    """What it says of each of `images`: `[N, classes]` float32, on the network's device."""
+    return torch.cat([network(block) for block in _blocks(network, images)])
+
+
 def predict(network: ConvClassifier, images: Images) -> torch.Tensor:
     """The likeliest class `[N]` int64 of each of `images`, on the network's device."""
-    return torch.cat([network(block).argmax(1) for block in _blocks(network, images)])
+    return logits(network, images).argmax(1)
 
 
 @torch.no_grad()

@@ -246,7 +246,7 @@ def test_there_is_one_way_to_batch() -> None:
         "agents/replay.py": {"uniform", "prioritized"},  # of the DQN family
         "agents/collector.py": {"rollout"},  # of the policy gradients and PQN
         "generative/denoiser_trainer.py": {"epochs"},
-        "generative/classifier.py": {"epochs"},
+        "generative/classifier_trainer.py": {"epochs"},
     }
     for file, samplers in learners.items():
         names = {name for _, name in imports(tree_of(ROOT / file))}

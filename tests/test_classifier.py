@@ -14,8 +14,8 @@ from playfield.generative.classifier import (
     features,
     predict,
     stratified_split,
-    train_classifier,
 )
+from playfield.generative.classifier_trainer import train_classifier
 from playfield.generative.pixels import to_signal
 from playfield.nets.classifier import ConvClassifier
 from playfield.training.optimizers import OptimizerConfig

@@ -22,6 +22,7 @@ SHOWN = (
     ("train/loss", "loss", "{:.4g}"),
     ("train/epsilon", "epsilon", "{:.2f}"),
     ("paint/neighbour_distance", "distance to the data", "{:.1f}"),
+    ("classify/accuracy", "accuracy on held-out images", "{:.2%}"),
     ("checkpoint/progress", "saved at", "{:,.0f}"),
     ("health/skipped_updates", "skipped updates", "{:.0f}"),
 )

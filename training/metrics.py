@@ -51,10 +51,36 @@ METRICS: dict[str, Metric] = {
     "train/explained_variance": Metric(
         "part of the returns' variance that the values knew of: 1 is all, 0 none", "fraction"
     ),
+    "train/accuracy": Metric(
+        "part of the batch that a classifier takes for what it is, dropout at work", "fraction"
+    ),
     "loss_by_noise/below_0.1": Metric("loss of images with little noise, sigma below 0.1", "1"),
     "loss_by_noise/from_0.1": Metric("loss of images with sigma from 0.1 to 0.5", "1"),
     "loss_by_noise/from_0.5": Metric("loss of images with sigma from 0.5 to 2", "1"),
     "loss_by_noise/above_2": Metric("loss of images with much noise, sigma of 2 or more", "1"),
+    "train/discriminator_loss": Metric(
+        "what the discriminator of a GAN minimises, less its penalty", "1"
+    ),
+    "train/generator_loss": Metric("what the generator of a GAN minimises", "1"),
+    "train/penalty": Metric("penalty on the discriminator's slope, weight included", "1"),
+    "train/discriminator_gradient_norm": Metric(
+        "global norm of the discriminator's gradient before clipping, penalty included", "1"
+    ),
+    "train/generator_gradient_norm": Metric(
+        "global norm of the generator's gradient before clipping", "1"
+    ),
+    "gan/logit_real": Metric("mean output of the discriminator on real images", "1"),
+    "gan/logit_fake": Metric("mean output of the discriminator on painted images", "1"),
+    "gan/real_sign": Metric(
+        "mean sign of its output on real images: towards 1 it learns them by heart", "-1..1"
+    ),
+    "gan/augment_probability": Metric(
+        "chance of each change that the discriminator sees images through", "probability"
+    ),
+    "gan/diversity": Metric(
+        "variety of painted images over that of real ones of the same labels: near 0 is a collapse",
+        "fraction",
+    ),
     "train/gradient_norm": Metric("global norm of the gradient before clipping", "1"),
     "train/learning_rate": Metric("learning rate", "1"),
     "train/epsilon": Metric("chance of a random action", "probability"),
@@ -67,12 +93,45 @@ METRICS: dict[str, Metric] = {
     "speed/updates_per_second": Metric("gradient steps per second of training", "updates/s"),
     "eval/return": Metric("mean raw score over the games of one evaluation", "points"),
     "eval/length": Metric("mean length of the games of one evaluation", "steps"),
+    "paint/frechet_distance": Metric(
+        "Fréchet distance of 512 painted images to real ones, by fixed random features: 0 is best",
+        "1",
+    ),
+    "paint/precision": Metric(
+        "part of them that lie among real ones, by these features", "fraction"
+    ),
+    "paint/recall": Metric("part of the real ones that lie among them", "fraction"),
+    "paint/coverage": Metric("part of the real ones that have one of them near", "fraction"),
+    "paint/diversity": Metric(
+        "their mean distance from one another over that of real ones: near 0 is a collapse",
+        "fraction",
+    ),
     "paint/neighbour_distance": Metric(
         "median distance of painted images to the nearest training image, in root mean square "
         "per pixel and channel",
         "codes of 0..255",
     ),
     "paint/images_per_second": Metric("images painted per second of an evaluation", "images/s"),
+    "health/generator_collapsed": Metric(
+        "part of the updates at which the generator painted nearly one image", "fraction"
+    ),
+    "health/discriminator_collapsed": Metric(
+        "part of the updates at which the discriminator said nearly the same of all images",
+        "fraction",
+    ),
+    "classify/accuracy": Metric(
+        "part of the held-out images that are taken for what they are", "fraction"
+    ),
+    "classify/precision": Metric(
+        "mean over the classes: part of the images taken for one that are of it", "fraction"
+    ),
+    "classify/recall": Metric(
+        "mean over the classes: part of the images of one that are taken for it", "fraction"
+    ),
+    "classify/f1": Metric(
+        "mean over the classes: harmonic mean of precision and recall", "fraction"
+    ),
+    "classify/loss": Metric("mean cross-entropy of the held-out images", "nats"),
     "health/skipped_updates": Metric(
         "updates skipped as not finite in all, at this point", "updates"
     ),
