@@ -24,7 +24,7 @@ def pictures(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 
 
 def row(*numbers: float) -> torch.Tensor:
-    return torch.tensor(numbers)
+    return torch.tensor(numbers, dtype=torch.float32)
 
 
 def mirrored_pixel(image: np.ndarray, y: int, x: int) -> np.ndarray:

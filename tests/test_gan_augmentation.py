@@ -247,7 +247,7 @@ def turned_clockwise(angle: float) -> np.ndarray:
 
 def changed_by_hand(image: np.ndarray, done, u, n, noise: np.ndarray) -> np.ndarray:
     """Karras et al. 2020, appendix B, one image `[C, H, W]` and one kind after the other."""
-    channels, height, width = image.shape
+    _, height, width = image.shape
     if done["flip"] and u["flip"] >= 0.5:
         image = image[:, :, ::-1]
     if done["turn"] and height == width:

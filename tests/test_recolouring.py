@@ -31,7 +31,7 @@ def one(number: float) -> torch.Tensor:
 
 
 def pixel(*colour: float) -> torch.Tensor:
-    return torch.tensor(colour).view(1, -1, 1, 1)
+    return torch.tensor(colour, dtype=torch.float32).view(1, -1, 1, 1)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
