@@ -66,6 +66,13 @@ class ImageData:
         # Of one stream it is a view: what lies on the disk stays there.
         return (parts[0] if len(parts) == 1 else torch.cat(parts))[:most].numpy()
 
+    def spread_labels(self, most: int) -> NDArray[np.int64]:
+        """The labels of `spread(most)`."""
+        step = -(-len(self) // most)
+        ends = np.minimum(self.store.head, self.store.slots).cumsum()
+        streams = np.split(self.labels(), ends[:-1])
+        return np.concatenate([labels[::step] for labels in streams])[:most]
+
     def labels(self) -> NDArray[np.int64]:
         """Their labels `[N]`, `NO_LABEL` where there are none."""
         if LABEL not in self.store.extra:

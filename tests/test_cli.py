@@ -41,7 +41,7 @@ def test_every_command_has_its_line_in_the_help_and_a_file(playfield: CommandLin
     shown = playfield("--help").out
     for name in cli.COMMANDS:
         assert f"  {name} " in shown
-        assert (Path(cli.__file__).parent / "commands" / f"{name}.py").is_file()
+        assert (Path(cli.__file__).parent / "commands" / f"{name.replace('-', '_')}.py").is_file()
 
 
 @pytest.mark.parametrize("command", [*cli.COMMANDS, "train dqn"])

@@ -94,7 +94,7 @@ METRICS: dict[str, Metric] = {
     "eval/return": Metric("mean raw score over the games of one evaluation", "points"),
     "eval/length": Metric("mean length of the games of one evaluation", "steps"),
     "paint/frechet_distance": Metric(
-        "Fréchet distance of 512 painted images to real ones, by fixed random features: 0 is best",
+        "Fréchet distance of up to 512 painted images to as many real ones, by random features",
         "1",
     ),
     "paint/precision": Metric(
