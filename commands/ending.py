@@ -25,6 +25,13 @@ def finish(run: Run, outcome: Outcome) -> int:
     if "classify/accuracy" in outcome.evaluation:
         accuracy = outcome.evaluation["classify/accuracy"]
         print(f"accuracy on images that it did not learn from: {100 * accuracy:.2f} %")
+    for sentence in run.manifest.get("diagnosis", ()):
+        print(sentence)
+    if (best := outcome.best) is not None:
+        print(
+            f"best evaluation: {best.metric} {best.value:.4g} at {unit.removesuffix('s')} "
+            f"{best.progress:,} (--checkpoint best)"
+        )
     if run.manifest["algorithm"] in JUDGES:
         print(f"  measure:   playfield eval {name}")
     elif "data" in run.manifest:

@@ -38,7 +38,7 @@ class Options:
     episodes: int = 20
     """Whole games to play."""
     checkpoint: str | None = None
-    """Which checkpoint, by its step or path; None: the newest intact one."""
+    """Which checkpoint, by its step or path, best or last; None: the newest intact one."""
     epsilon: float = 0.001
     """Share of random actions."""
     seed: int | None = None

@@ -23,7 +23,8 @@ class Options:
     """List the runs, newest first.
 
     "return" is the mean raw score of the last games of training, "best eval" the best mean score of
-    an evaluation; of a classifier it is the best accuracy on held-out images.
+    an evaluation; of a classifier it is the best accuracy on held-out images, and of a model that
+    paints the Fréchet distance (FD) of the best checkpoint.
     """
 
     root: Path = field(default_factory=runs_root)
@@ -98,8 +99,19 @@ def _scores(run: Run) -> tuple[str, str]:
         pass
     if accuracies := _finite(points, "classify/accuracy"):
         return "-", f"{100 * max(accuracies):.1f} %"
+    if (distance := _least_distance(run)) is not None:
+        return "-", f"FD {distance:.3g}"
     last_return = returns[-1] if returns else None
     return _number(last_return), _number(max(evaluations, default=None))
+
+
+def _least_distance(run: Run) -> float | None:
+    """The Fréchet distance of the best checkpoint; None where there is none by that."""
+    best = run.manifest.get("checkpoints", {}).get("best")
+    if not isinstance(best, dict) or best.get("metric") != "paint/frechet_distance":
+        return None
+    value = best.get("value")
+    return value if isinstance(value, int | float) else None
 
 
 def _finite(points: list[dict[str, Any]], name: str) -> list[float]:

@@ -47,7 +47,7 @@ class Options:
     fps: float | None = None
     """Pictures per second; None: the speed of the original."""
     checkpoint: str | None = None
-    """Which checkpoint, by its step or path; None: the newest intact one."""
+    """Which checkpoint, by its step or path, best or last; None: the newest intact one."""
     epsilon: float = 0.001
     """Share of random actions."""
     seed: int | None = None
