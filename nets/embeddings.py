@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from playfield.nets.layers import RowLinear
+from playfield.nets.layers import RowLinear, used_weight
 
 
 def sinusoids(level: torch.Tensor, features: int) -> torch.Tensor:
@@ -41,7 +41,7 @@ class LabelEmbedding(nn.Module):
         self.weight = nn.Parameter(torch.randn(classes, features))
 
     def forward(self, label: torch.Tensor) -> torch.Tensor:
-        vectors = F.embedding(label.clamp(min=0), self.weight)
+        vectors = F.embedding(label.clamp(min=0), used_weight(self))
         return vectors.masked_fill((label < 0).unsqueeze(1), 0)
 
 
