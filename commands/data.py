@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 COLOURS = {1: "grey", 2: "grey and alpha", 3: "rgb", 4: "rgba"}
 #: Classes and damaged files that are named; of more, the others are counted.
 MOST_NAMED = 20
+#: Images on a sheet, and points in a scatter plot, where nobody says how many.
+IMAGES_SHOWN, POINTS_SHOWN = 64, 10_000
 #: Images that are looked at in one go.
 CHUNK = 1024
 
@@ -39,8 +41,9 @@ class Options:
     """How its images are brought in."""
     out: Path | None = None
     """Write the sheet to FILE.png."""
-    number: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
-    """Images on the sheet, spread evenly over the data set."""
+    number: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
+    """Images on the sheet, spread evenly over the data set; None: 64, or 10,000 where images are
+    points of the plane, which make a scatter plot."""
 
 
 @dataclass(frozen=True)
@@ -56,25 +59,26 @@ class Statistics:
 
 def run(args: Sequence[str]) -> int:
     options = arguments.parse(Options, args, command="data")
-    if options.number < 1:
+    if options.number is not None and options.number < 1:
         raise UserError(f"--number has to be 1 or more, not {options.number}.")
 
     from playfield.commands.data_sets import open_data_set
-    from playfield.evaluation.grids import check_png, grid, write_png
+    from playfield.evaluation.grids import check_png, write_png
+    from playfield.evaluation.pictures import picture_of
 
     if options.out is not None:
         check_png(options.out)  # a data set can take minutes to open
     data = open_data_set(options.data, options.images)
     print("\n".join(lines(data, statistics(data))))
+    number = options.number or (POINTS_SHOWN if _are_points(data) else IMAGES_SHOWN)
     if sys.stdout.isatty():
-        print("\n".join(preview(data, options.number, *shutil.get_terminal_size())))
+        print("\n".join(preview(data, number, *shutil.get_terminal_size())))
     if options.out is not None:
-        chosen = spread(len(data), options.number)
+        chosen = spread(len(data), number)
         labels = data.labels()[chosen]
         captions = [data.classes[label] if label >= 0 else "" for label in labels.tolist()]
-        write_png(
-            options.out, grid(data.images()[chosen], captions=captions if data.classes else None)
-        )
+        picture = picture_of(data.images()[chosen], captions=captions if data.classes else None)
+        write_png(options.out, picture)
         print(f"written to    {options.out}: {len(chosen)} of the images")
     return 0
 
@@ -83,6 +87,8 @@ def lines(data: ImageData, found: Statistics) -> list[str]:
     """The report."""
     spec, count = data.spec, len(data)
     colours = COLOURS.get(spec.channels, f"{spec.channels} channels")
+    if _are_points(data):
+        colours = "x and y of points in the plane"
     return [
         f"data          {data.name}",
         f"images        {count:,} of {spec.height}x{spec.width} pixels, {colours}; "
@@ -132,6 +138,12 @@ def preview(data: ImageData, number: int, columns: int, rows: int) -> list[str]:
     across, down = terminal.room(data.spec.height, data.spec.width, columns, rows)
     chosen = spread(len(data), min(number, across * down))
     return terminal.preview(data.images()[chosen], columns, rows)
+
+
+def _are_points(data: ImageData) -> bool:
+    from playfield.evaluation.scatter import are_points
+
+    return are_points(data.spec.shape)
 
 
 def _classes(data: ImageData) -> list[str]:

@@ -21,12 +21,12 @@ def room(height: int, width: int, columns: int, rows: int) -> tuple[int, int]:
 
 def preview(images: NDArray[np.uint8], columns: int, rows: int) -> list[str]:
     """`images` `[N, C, H, W]`, as many as there is `room` for, as lines of text."""
-    from playfield.evaluation.grids import grid
+    from playfield.evaluation.pictures import picture_of
     from playfield.evaluation.terminal import half_blocks
 
     across, down = room(images.shape[2], images.shape[3], columns, rows)
     shown = images[: across * down]
-    picture = grid(shown, min(across, len(shown)), scale=1, gap=1)
+    picture = picture_of(shown, min(across, len(shown)), scale=1, gap=1)
     return half_blocks(picture, _lines(rows), columns)
 
 

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from playfield.atomic import make_folder, write_atomically
 from playfield.commands.sample_task import Film
 from playfield.errors import UserError
-from playfield.evaluation.grids import as_rgb, grid, write_png
+from playfield.evaluation.grids import as_rgb, write_png
+from playfield.evaluation.pictures import picture_of
+from playfield.evaluation.scatter import are_points, scatter
 from playfield.evaluation.video import Picture, VideoWriter
 from playfield.generative.datasets.shaping import MODES, to_picture
 from playfield.generative.objective import NO_LABEL
@@ -96,7 +98,7 @@ class _Grid:
         self._images.append(images)
 
     def finish(self) -> None:
-        write_png(self._path, grid(np.concatenate(self._images), self._columns))
+        write_png(self._path, picture_of(np.concatenate(self._images), self._columns))
 
 
 class _Arrays:
@@ -170,7 +172,8 @@ class _FilmOfImages:
         self._writer = writer
 
     def add(self, images: NDArray[np.uint8]) -> None:
-        for picture in as_rgb(images):
+        points = are_points(images.shape[1:])
+        for picture in map(scatter, images[:, None]) if points else as_rgb(images):
             self._writer.add(picture)
 
     def finish(self) -> None:
@@ -186,7 +189,8 @@ def write_film(writer: VideoWriter, film: Film, columns: int | None, rate: int) 
     """Moment by moment: the noisy images on the left, what the model expects on the right."""
     picture: Picture | None = None
     for noisy, expected in film.pairs():
-        picture = np.concatenate([grid(noisy, columns), grid(expected, columns)], axis=1)
+        sides = [picture_of(noisy, columns), picture_of(expected, columns)]
+        picture = np.concatenate(sides, axis=1)
         writer.add(picture)
     for _ in range(rate if picture is not None else 0):
         assert picture is not None

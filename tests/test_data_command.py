@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from playfield.commands.data import Statistics, lines, preview, spread, statistics
+from playfield.evaluation.scatter import scatter
+from playfield.generative.datasets.opening import open_data
 from playfield.generative.images import images_from_arrays
 
 __all__ = ["playfield"]  # a fixture
@@ -154,9 +156,24 @@ def test_a_terminal_shows_a_few_of_the_images(
     assert "▀" in playfield("data", f"folder:{pictures}").out
 
 
+def test_the_sheet_of_points_is_a_scatter_plot_of_all_of_them(
+    playfield: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sheet = tmp_path / "sheet.png"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    result = playfield("data", "gaussians:25,count=500", "--out", str(sheet))
+    assert result.code == 0 and "x and y of points in the plane" in result.out
+    assert "▀" in result.out and "500 of the images" in result.out
+    with Image.open(sheet) as opened:
+        shown = np.asarray(opened)
+    codes = open_data("gaussians:25,count=500").images()
+    assert np.array_equal(shown, scatter(codes))
+
+
 def test_the_kinds_of_data_are_listed_with_a_line_each(playfield: CommandLine) -> None:
     shown = playfield("list", "data").out.splitlines()
-    for kind in ("digits", "atari", "replay", "folder", "zip", "idx", "cifar", "npz", "mnist"):
+    kinds = "digits atari replay folder zip idx cifar npz mnist gaussians"
+    for kind in kinds.split():
         assert any(line.startswith(kind) for line in shown), kind
     everything = playfield("list").out
     assert "\ndata\n" in everything and "fashion-mnist" in everything
