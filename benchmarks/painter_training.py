@@ -105,7 +105,6 @@ class Playfield:
         import torch
 
         from playfield.generative.images import images_from_arrays
-        from playfield.generative.painter_trainer import PainterTrainer
         from playfield.generative.presets import PRESETS
 
         preset = PRESETS["small"].config
@@ -116,13 +115,8 @@ class Playfield:
             net=replace(preset.net, base_channels=peer.base_channels),
         )
         data = images_from_arrays("noise", images)
-        self.trainer = PainterTrainer(
-            self.config,
-            self.config.build_objective(data.std(), None),
-            data,
-            seed=0,
-            device=torch.device("cpu"),
-            steps=10**9,
+        self.trainer = self.config.build_trainer(
+            data, None, seed=0, device=torch.device("cpu"), steps=10**9
         )
         self.network = self.trainer.network
 
@@ -130,19 +124,11 @@ class Playfield:
         self.trainer.step()
 
     def sample(self, count: int, calls: int) -> Any:
-        from playfield.generative.painting import painting_model
         from playfield.generative.sampling import SamplerConfig, labels_in_turn, paint
 
-        trainer = self.trainer
-        model = painting_model(
-            trainer.objective,
-            trainer.ema.network,
-            trainer.spec,
-            unconditional=True,
-            device=trainer.device,
-        )
+        model = self.trainer.painting_model()
         config = SamplerConfig(sampler="ddim", steps=calls)
-        return paint(model, config, range(count), labels_in_turn(trainer.spec, count))
+        return paint(model, config, range(count), labels_in_turn(model.spec, count))
 
 
 def painter(peer: Peer, settings: Settings, threads: int) -> Painter:

@@ -49,7 +49,8 @@ from playfield.evaluation.grids import Picture, grid, write_png
 from playfield.generative.classifier import ClassifierConfig
 from playfield.generative.datasets.opening import open_data
 from playfield.generative.datasets.options import DataOptions
-from playfield.generative.model import Family
+from playfield.generative.model import denoising
+from playfield.generative.objective import Family
 from playfield.generative.sampling import SamplerConfig, plan
 from playfield.generative.saved_painter import load_painter
 from playfield.training.places import runs_root
@@ -164,7 +165,9 @@ def given(names: Sequence[str], root: Path) -> list[Learnt]:
             stop(f"run {run.name!r} is of an agent, which does not paint.")
         if "minutes" not in run.manifest:
             stop(f"run {run.name!r} has not ended yet: wait, or stop it with Ctrl-C.")
-        family = load_painter(run.folder, device="cpu").family
+        family = denoising(
+            load_painter(run.folder, device="cpu"), "A number of network calls"
+        ).family
         kind = FAMILY_NAMES[family]
         if family == "ddpm":
             kind = f"DDPM-{run.manifest['config']['objective']['parametrisation']}"
@@ -183,7 +186,7 @@ def measured(
     known = learnt.run.manifest["data"]["fingerprint"]
     if known != judge.train.fingerprint():
         stop(f"run {learnt.run.name!r} did not learn from {TRAIN}: it cannot be judged by that.")
-    model = load_painter(learnt.run.folder, device="cpu")
+    model = denoising(load_painter(learnt.run.folder, device="cpu"), "A number of network calls")
     if not model.conditional:
         stop(f"run {learnt.run.name!r} learned without labels: no class can be asked of it.")
     rows, pictures = [], {}

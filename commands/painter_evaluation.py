@@ -7,21 +7,29 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from playfield.errors import UserError
-from playfield.evaluation.grids import grid, write_png
+from playfield.evaluation.feature_networks import random_features
+from playfield.evaluation.features import extract
+from playfield.evaluation.grids import write_png
+from playfield.evaluation.images import image_metrics, images_needed
+from playfield.evaluation.pictures import picture_of
+from playfield.generative.label_histogram import labels_like
 from playfield.generative.neighbours import nearest
-from playfield.generative.painting import painting_model
+from playfield.generative.objective import NO_LABEL
 from playfield.generative.pixels import to_bytes
-from playfield.generative.sampling import SamplerConfig, labels_in_turn, paint
+from playfield.generative.sampling import SamplerConfig, paint
+from playfield.training.kept_checkpoints import Best
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from playfield.generative.images import ImageData
-    from playfield.generative.painter_trainer import PainterTrainer
+    from playfield.generative.painter import PainterTrainer
     from playfield.training.logs import Picture
     from playfield.training.run import Run
+
+Images = NDArray[np.uint8]  # [N, C, H, W]
 
 #: Images in a grid.
 COUNT = 64
@@ -29,6 +37,16 @@ COUNT = 64
 MOST_NEIGHBOURS = 50_000
 #: Samples shown with their nearest training images.
 PAIRS = 16
+#: The data's images that painted ones are compared with, spread over all of it: at most so many,
+#: and as many are painted. The Fréchet distance of the random features needs 257 of each; more
+#: would be exacter, and cost training more of its time.
+NUMBER = 512
+#: What is asked of them, and what that finds.
+METRICS = ("frechet_distance", "manifold", "diversity")
+FOUND = ("frechet_distance", "precision", "recall", "coverage", "diversity")
+
+#: What makes one checkpoint of a painter better than another.
+BEST = Best("paint/frechet_distance", lowest=True)
 
 
 def during_training(
@@ -36,48 +54,42 @@ def during_training(
 ) -> Callable[[], Mapping[str, float | Picture]]:
     """What the training loop calls to see how its model paints.
 
-    The same seeds and labels each time, so that two grids differ by the weights alone; none of it
-    draws from what training draws from. The grid is kept as `samples/<progress>.png` too.
+    The same seeds and labels each time, so that two evaluations differ by the weights alone; none
+    of it draws from what training draws from. The grid is kept as `samples/<progress>.png` too.
     """
-    labels = labels_in_turn(trainer.spec, COUNT)
     images = data.spread(MOST_NEIGHBOURS)
+    comparison = _Comparison(trainer, data)
+    count = max(comparison.count, COUNT)
+    labels = _labels(trainer, data, count)
     # What is learned from fits the memory, and an image is the same in batches of any size.
-    at_once = trainer.config.micro_batch or trainer.config.batch_size
+    at_once = trainer.at_once
 
-    def painted(network: nn.Module) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        model = painting_model(
-            trainer.objective, network, trainer.spec, unconditional=True, device=trainer.device
-        )
-        batches = [range(COUNT)[begin : begin + at_once] for begin in range(0, COUNT, at_once)]
+    def painted(count: int, *, averaged: bool) -> Images:
+        model = trainer.painting_model(averaged)
+        batches = [range(count)[begin : begin + at_once] for begin in range(0, count, at_once)]
         signals = [paint(model, SamplerConfig(), seeds, labels[seeds]) for seeds in batches]
         return np.concatenate([to_bytes(signal).cpu().numpy() for signal in signals])
 
     def evaluate() -> Mapping[str, float | Picture]:
         started = time.monotonic()
-        samples = painted(trainer.ema.network)
+        samples = painted(count, averaged=True)
         seconds = time.monotonic() - started
-        distance, index = nearest(samples, images)
-        pixels = float(np.prod(samples.shape[1:]))
-        beside = np.stack([samples[:PAIRS], images[index[:PAIRS].cpu().numpy()]], axis=1)
+        shown = samples[:COUNT]
+        distance, index = nearest(shown, images)
+        pixels = float(np.prod(shown.shape[1:]))
+        beside = np.stack([shown[:PAIRS], images[index[:PAIRS].cpu().numpy()]], axis=1)
         pictures = {
-            "samples/averaged": grid(samples),
-            "samples/nearest": grid(beside.reshape(-1, *samples.shape[1:]), 8),
-            "samples/newest": grid(raw(trainer.network)),
+            "samples/averaged": picture_of(shown),
+            "samples/nearest": picture_of(beside.reshape(-1, *shown.shape[1:]), 8),
+            "samples/newest": picture_of(painted(COUNT, averaged=False)),
         }
         keep(pictures["samples/averaged"])
         return {
+            **comparison.found_of(samples),
             "paint/neighbour_distance": 127.5 * float(distance.median()) / pixels**0.5,
-            "paint/images_per_second": COUNT / seconds,
+            "paint/images_per_second": count / seconds,
             **pictures,
         }
-
-    def raw(network: nn.Module) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        was_training = network.training
-        network.eval()
-        try:
-            return painted(network)
-        finally:
-            network.train(was_training)
 
     def keep(picture: Picture) -> None:
         folder = run.folder / "samples"
@@ -88,3 +100,47 @@ def during_training(
             pass  # a picture less; TensorBoard's file has it too
 
     return evaluate
+
+
+class _Comparison:
+    """Painted images beside the data's own, by fixed random features.
+
+    Nothing is compared where the data has too few images for it, or only one in many copies.
+    """
+
+    def __init__(self, trainer: PainterTrainer, data: ImageData) -> None:
+        self._network = random_features(data.spec.channels, trainer.device)
+        self._real = extract(self._network, data.spread(NUMBER))
+        self._data = data.name
+        size = self._network.size
+        self._metrics = [
+            metric
+            for metric in METRICS
+            if len(self._real) >= images_needed(metric, size) and not self._real.alike
+        ]
+
+    @property
+    def count(self) -> int:
+        """Painted images that it needs."""
+        return len(self._real) if self._metrics else 0
+
+    def found_of(self, samples: Images) -> dict[str, float]:
+        if not self._metrics:
+            return {}
+        metrics = image_metrics(
+            self._real,
+            extract(self._network, samples),
+            data=self._data,
+            metrics=self._metrics,
+            allow_collapse=True,  # a painter may recover, and its curve should show it
+        )
+        values = {name: getattr(metrics, name) for name in FOUND}
+        return {f"paint/{name}": value for name, value in values.items() if value is not None}
+
+
+def _labels(trainer: PainterTrainer, data: ImageData, count: int) -> torch.Tensor:
+    """Labels `[count]` int64 as often as the data has them; none for a painter without classes."""
+    if not trainer.spec.classes:
+        return torch.full((count,), NO_LABEL)
+    unlabelled = trainer.painting_model().unconditional
+    return torch.from_numpy(labels_like(data.labels(), count, unlabelled=unlabelled))

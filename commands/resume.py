@@ -45,13 +45,15 @@ def run(args: Sequence[str]) -> int:
     options = arguments.parse(Options, args, command="resume")
 
     from playfield.commands.ending import finish
+    from playfield.generative.judges import JUDGES
     from playfield.generative.registry import PAINTERS
     from playfield.training.run import Run
 
     old = Run.open(options.run, options.root)
     with old.hold():
         pass  # told before the checkpoint is read, which can take a while; the loop holds it again
-    go_on = _paint_on if old.manifest["algorithm"] in PAINTERS else _play_on
+    name = old.manifest["algorithm"]
+    go_on = _paint_on if name in PAINTERS else _judge_on if name in JUDGES else _play_on
     return finish(old, go_on(old, options))
 
 
@@ -94,7 +96,7 @@ def _play_on(old: Run, options: Options) -> Outcome:
 
 def _paint_on(old: Run, options: Options) -> Outcome:
     from playfield.commands import stored, stored_painter
-    from playfield.commands.painter_evaluation import during_training
+    from playfield.commands.painter_evaluation import BEST, during_training
     from playfield.training.devices import resolve_device, usable_cores
     from playfield.training.loop import TrainingConfig, train
 
@@ -109,8 +111,29 @@ def _paint_on(old: Run, options: Options) -> Outcome:
     old.update_manifest(training=asdict(training), device=str(device), threads=threads)
     stored_painter.keep_snapshots(trainer, old)
     evaluate = during_training(trainer, data, old)
+    outcome = train(trainer, old, training, evaluate=evaluate, best=BEST, resume_from=checkpoint)
+    stored_painter.conclude(trainer, old)
+    return outcome
+
+
+def _judge_on(old: Run, options: Options) -> Outcome:
+    from playfield.commands import stored, stored_classifier
+    from playfield.commands.classifier_evaluation import conclude, during_training
+    from playfield.training.devices import resolve_device, usable_cores
+    from playfield.training.loop import TrainingConfig, train
+
+    training = _training(old, TrainingConfig, options)
+    device = resolve_device(options.device or old.manifest["device"])
+    threads = options.threads if options.threads is not None else usable_cores()
+    threads = _set_threads(old, threads, options)
+    checkpoint = stored.stored_checkpoint(old, None, stores=False)
+    _refuse_if_spent(old, training, checkpoint, "images")
+    learned, test = stored_classifier.stored_images(old)
+    trainer = stored_classifier.stored_trainer(old, learned, device, steps=training.steps)
+    old.update_manifest(training=asdict(training), device=str(device), threads=threads)
+    evaluate = during_training(trainer, test)
     outcome = train(trainer, old, training, evaluate=evaluate, resume_from=checkpoint)
-    trainer.save_snapshot()
+    conclude(old, trainer, test, outcome)
     return outcome
 
 

@@ -137,6 +137,7 @@ def _task(options: Options, old: Run, checkpoint: Checkpoint, device: torch.devi
     from playfield.commands.sample_requests import read_known
     from playfield.commands.sample_task import Task
     from playfield.generative.interpolation import noise_between
+    from playfield.generative.model import denoising
     from playfield.generative.sampling import check_label
     from playfield.generative.saved_painter import stored_model
 
@@ -151,10 +152,12 @@ def _task(options: Options, old: Run, checkpoint: Checkpoint, device: torch.devi
     initial = known = standing = None
     if options.interpolate:
         first, last = options.interpolate
-        initial = noise_between(first, last, len(seeds), model.spec.shape)
+        initial = noise_between(first, last, len(seeds), model.noise_shape)
     if options.inpaint:
         image, mask = options.inpaint
         known, standing = read_known(image, mask, model.spec)
+    if options.trajectory is not None:
+        denoising(model, "--trajectory")
     resamples = 10 if options.resamples is None else options.resamples
     task = Task(model, config, seeds, label, initial, known, standing, resamples, guided)
     _ = task.plan  # what does not fit is told before anything is written
@@ -201,11 +204,13 @@ def _autoguided(
     """The model with the guidance of the one that `--autoguide` names."""
     from playfield.commands import stored
     from playfield.generative.guidance import autoguided
+    from playfield.generative.model import denoising
     from playfield.generative.saved_painter import painter_of, stored_model
     from playfield.training.checkpoint import list_checkpoints
     from playfield.training.run import Run
 
     assert options.autoguide is not None
+    model = denoising(model, "--autoguide")
     scale = options.sampler.guidance
     if scale == 1:
         raise UserError("--autoguide does nothing at --guidance 1: say how much, such as 2.")
@@ -221,7 +226,8 @@ def _autoguided(
             f"--autoguide {options.autoguide} is the model itself: take a smaller one, or an "
             f"earlier checkpoint ({', '.join(earlier) or 'of which this run keeps none'})."
         )
-    return autoguided(model, stored_model(other, checkpoint, device), scale)
+    reference = denoising(stored_model(other, checkpoint, device), "--autoguide")
+    return autoguided(model, reference, scale)
 
 
 def _usual_place(old: Run, checkpoint: Checkpoint, task: Task) -> str:

@@ -10,14 +10,14 @@ from playfield.commands import stored
 from playfield.commands.data_sets import open_data_set, report_damage
 from playfield.errors import UserError
 from playfield.generative.datasets.options import DataOptions
+from playfield.generative.denoiser_config import DenoiserConfig
 from playfield.generative.images import ImageData
+from playfield.generative.painter import PainterTrainer
 from playfield.generative.painter_config import PainterConfig
-from playfield.generative.painter_trainer import PainterTrainer, new_network
 from playfield.generative.saved_painter import (
     SNAPSHOTS,
     DataDescription,
     Origin,
-    painter_of,
     stored_config,
     stored_description,
     stored_network,
@@ -73,13 +73,9 @@ def new_trainer(
 
     Raises `UserError` for images that hold nothing, and for a teacher that does not fit.
     """
-    std = data.std()
-    if std == 0:
+    if data.std() == 0:
         raise UserError(f"All pixels of {data.name} have one value: there is nothing to learn.")
-    objective = config.build_objective(std, teacher)
-    trainer = PainterTrainer(
-        config, objective, data, teacher, seed=seed, device=device, steps=steps
-    )
+    trainer = config.build_trainer(data, teacher, seed=seed, device=device, steps=steps)
     if teacher is not None:
         trainer.begin_with(teacher)
     return trainer
@@ -93,27 +89,31 @@ def stored_trainer(
     teacher = stored_teacher(run)
     if teacher is not None:
         # Its weights are in the checkpoint, where they are needed.
-        network = new_network(config, teacher.spec, seed=0, device=device).eval()
+        network = config.build_network(teacher.spec, seed=0, device=device).eval()
         teacher = replace(teacher, network=network.requires_grad_(False))
-    objective = config.build_objective(data.std(), teacher)
     seed = run.manifest["seed"]
-    return PainterTrainer(config, objective, data, teacher, seed=seed, device=device, steps=steps)
+    return config.build_trainer(data, teacher, seed=seed, device=device, steps=steps)
 
 
 def keep_snapshots(trainer: PainterTrainer, run: Run) -> None:
     """Have `trainer` store its averages beside the checkpoints of `run`, where it has any."""
-    trainer.keep_snapshots(run.folder / SNAPSHOTS, stored.report)
+    trainer.averages.keep_snapshots(run.folder / SNAPSHOTS, stored.report)
+
+
+def conclude(trainer: PainterTrainer, run: Run) -> None:
+    """What is kept of `trainer` beside its checkpoint, now that training has ended."""
+    trainer.averages.save_snapshot()
+    try:
+        run.update_manifest(diagnosis=trainer.diagnosis())
+    except OSError as error:
+        stored.report(f"Can't write {run.folder / 'run.json'} ({error.strerror or error}).")
 
 
 def teacher_from(run: Run, device: torch.device) -> tuple[Teacher, Origin]:
-    """The newest averaged network of `run`, and the note of where it is from."""
-    if not painter_of(run).teaches:
-        raise UserError(
-            f"Run {run.name!r} is a consistency model, which is at its end: begin with the run "
-            "that it was tuned from."
-        )
+    """The newest averaged network of `run`, which teaches, and the note of where it is from."""
     checkpoint = stored.stored_checkpoint(run, None, stores=False)
     config, std = stored_config(run), stored_description(run).std
+    assert isinstance(config, DenoiserConfig)  # no other family teaches
     network = stored_network(run, checkpoint, device)
     teacher = Teacher(config.build_objective(std, None), network, stored_spec(run))
     name = run.manifest["algorithm"]

@@ -18,6 +18,8 @@ from playfield.training.loop import TrainingConfig
 from playfield.training.places import runs_root
 
 if TYPE_CHECKING:
+    from playfield.generative.images import ImageData
+    from playfield.generative.painting_preset import PaintingPreset
     from playfield.training.run import Run
 
 C = TypeVar("C")
@@ -65,17 +67,40 @@ def run(chosen: Painter, args: Sequence[str]) -> int:
     preset_name = arguments.value_of("--preset", args)
     root = Path(arguments.value_of("--root", args) or runs_root())
     source = _source(chosen, arguments.value_of("--init-from", args), root, args)
-    defaults = _defaults(chosen, preset_name, source)
-    config_type: Any = chosen.load_config_type()
-    options = arguments.parse(
-        Options[config_type], args, command=f"train {chosen.name}", default=defaults
-    )
+    preset = _preset(chosen, preset_name)
+    options = _parse(chosen, args, _defaults(preset, source))
+    data = None
+    if preset.larger:
+        # The options again, on the settings for images as large as these.
+        data = _open(options)
+        options = _parse(chosen, args, _defaults(preset.sized(data.spec), source))
     if options.seed < 0:
         raise UserError(f"--seed has to be 0 or more, not {options.seed}.")
     if options.dry_run:
         print(json.dumps(_resolved(chosen, options), indent=2))
         return 0
-    return _train(chosen, options, source)
+    return _train(chosen, options, source, data)
+
+
+def _parse(
+    chosen: Painter, args: Sequence[str], defaults: Options[PainterConfig]
+) -> Options[PainterConfig]:
+    config_type: Any = chosen.load_config_type()
+    return arguments.parse(
+        Options[config_type], args, command=f"train {chosen.name}", default=defaults
+    )
+
+
+def _preset(chosen: Painter, name: str | None) -> PaintingPreset:
+    from playfield.generative.presets import default_preset, preset
+
+    return default_preset(chosen.name) if name is None else preset(name, chosen.name)
+
+
+def _open(options: Options[PainterConfig]) -> ImageData:
+    from playfield.commands.data_sets import open_data_set
+
+    return open_data_set(options.data, options.images)
 
 
 def _source(chosen: Painter, name: str | None, root: Path, args: Sequence[str]) -> Run | None:
@@ -83,8 +108,12 @@ def _source(chosen: Painter, name: str | None, root: Path, args: Sequence[str]) 
     from playfield.training.run import Run
 
     if name is not None:
+        if not chosen.begins:
+            raise UserError(f"{chosen.name} begins with random weights: leave --init-from out.")
         source = Run.open(name, root)
-        painter_of(source)
+        found = painter_of(source)
+        if found.no_teacher:
+            raise UserError(f"Run {source.name!r} is {found.no_teacher}.")
         return source
     if chosen.taught and not arguments.wants_help(args):
         raise UserError(
@@ -94,16 +123,15 @@ def _source(chosen: Painter, name: str | None, root: Path, args: Sequence[str]) 
     return None
 
 
-def _defaults(
-    chosen: Painter, preset_name: str | None, source: Run | None
-) -> Options[PainterConfig]:
-    from playfield.generative.presets import default_preset, preset
+def _defaults(preset: PaintingPreset, source: Run | None) -> Options[PainterConfig]:
+    from playfield.generative.denoiser_config import DenoiserConfig
     from playfield.generative.saved_painter import stored_config
 
-    found = default_preset(chosen.name) if preset_name is None else preset(preset_name, chosen.name)
-    config, data = found.config, found.data
+    config, data = preset.config, preset.data
     if source is not None:
         theirs = stored_config(source)
+        # What neither begins nor teaches was refused above.
+        assert isinstance(config, DenoiserConfig) and isinstance(theirs, DenoiserConfig)
         config = replace(
             config,
             net=theirs.net,
@@ -113,7 +141,7 @@ def _defaults(
             augmentation=theirs.augmentation,
         )
         data = source.manifest["data"]["name"]
-    return Options(model=config, training=found.training, data=data)
+    return Options(model=config, training=preset.training, data=data)
 
 
 def _resolved(chosen: Painter, options: Options[PainterConfig]) -> dict[str, Any]:
@@ -133,9 +161,11 @@ def _resolved(chosen: Painter, options: Options[PainterConfig]) -> dict[str, Any
     }
 
 
-def _train(chosen: Painter, options: Options[PainterConfig], source: Run | None) -> int:
+def _train(
+    chosen: Painter, options: Options[PainterConfig], source: Run | None, data: ImageData | None
+) -> int:
     from playfield.commands import stored_painter
-    from playfield.commands.data_sets import open_data_set, report_damage
+    from playfield.commands.data_sets import report_damage
     from playfield.commands.ending import finish
     from playfield.commands.painter_evaluation import during_training
     from playfield.training.devices import resolve_device, set_threads
@@ -147,7 +177,7 @@ def _train(chosen: Painter, options: Options[PainterConfig], source: Run | None)
     teacher, origin = None, None
     if source is not None:
         teacher, origin = stored_painter.teacher_from(source, device)
-    data = open_data_set(options.data, options.images)
+    data = _open(options) if data is None else data
     report_damage(data)
     trainer = stored_painter.new_trainer(
         options.model,
@@ -175,5 +205,5 @@ def _train(chosen: Painter, options: Options[PainterConfig], source: Run | None)
     stored_painter.keep_snapshots(trainer, new_run)
     evaluate = during_training(trainer, data, new_run)
     outcome = train(trainer, new_run, options.training, evaluate=evaluate)
-    trainer.save_snapshot()
+    stored_painter.conclude(trainer, new_run)
     return finish(new_run, outcome)

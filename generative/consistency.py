@@ -20,9 +20,9 @@ from torch import nn
 
 from playfield.errors import UserError
 from playfield.generative.ddpm import DDPM
+from playfield.generative.denoiser_config import DenoiserConfig
 from playfield.generative.edm import EDM, log_normal_sigma, loss_weight
-from playfield.generative.objective import Denoiser, Draw, Losses, Network, Objective
-from playfield.generative.painter_config import PainterConfig
+from playfield.generative.objective import Denoiser, Draw, Family, Losses, Network, Objective
 from playfield.generative.teacher import Teacher
 from playfield.nets.dropout import Dropout
 
@@ -90,6 +90,10 @@ class Consistency(Objective):
             )
         if self.stage_images is not None and self.stage_images < 1:
             raise UserError(f"stage_images has to be 1 or more, not {self.stage_images}.")
+
+    @property
+    def family(self) -> Family:
+        return "consistency"
 
     @property
     def sigma_min(self) -> float:
@@ -192,7 +196,7 @@ class ConsistencyObjectiveConfig:
 
 
 @dataclass(frozen=True)
-class ConsistencyConfig(PainterConfig):
+class ConsistencyConfig(DenoiserConfig):
     """The settings of consistency tuning. Steps are images."""
 
     objective: ConsistencyObjectiveConfig = field(default_factory=ConsistencyObjectiveConfig)

@@ -20,7 +20,7 @@ from playfield.generative.noise_schedules import (
     min_snr_weight,
     schedule_on,
 )
-from playfield.generative.objective import Denoiser, Draw, Losses, Network, Objective
+from playfield.generative.objective import Denoiser, Draw, Family, Losses, Network, Objective
 from playfield.generative.parametrisation import image_from, target
 
 
@@ -43,6 +43,10 @@ class DDPM(Objective):
                 "zero_terminal_snr cannot be used with the prediction eps: noise says nothing of "
                 "the image where nothing is left of it; predict v or x0."
             )
+
+    @property
+    def family(self) -> Family:
+        return "ddpm"
 
     def tables(self, device: torch.device) -> DiscreteSchedule:
         """The tables of this model's steps."""

@@ -7,10 +7,10 @@ from typing import Literal
 
 from playfield.errors import UserError
 from playfield.generative.ddpm import DDPM
+from playfield.generative.denoiser_config import DenoiserConfig
 from playfield.generative.edm import EDM
 from playfield.generative.noise_schedules import ScheduleName
 from playfield.generative.objective import Objective
-from playfield.generative.painter_config import PainterConfig
 from playfield.generative.teacher import Teacher
 
 
@@ -65,7 +65,7 @@ class DiffusionObjectiveConfig:
 
 
 @dataclass(frozen=True)
-class DiffusionConfig(PainterConfig):
+class DiffusionConfig(DenoiserConfig):
     """A diffusion model's settings. Steps are images."""
 
     objective: DiffusionObjectiveConfig = field(default_factory=DiffusionObjectiveConfig)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from playfield.errors import UserError
-from playfield.generative.objective import Denoiser, Draw, Losses, Network, Objective
+from playfield.generative.objective import Denoiser, Draw, Family, Losses, Network, Objective
 
 
 class Preconditioning(NamedTuple):
@@ -72,6 +72,10 @@ class EDM(Objective):
             raise UserError(
                 f"sigma_max has to be more than sigma_min={self.sigma_min}, not {self.sigma_max}."
             )
+
+    @property
+    def family(self) -> Family:
+        return "edm"
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Draw:
         sigma = log_normal_sigma(shape[0], self.p_mean, self.p_std, generator)

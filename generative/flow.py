@@ -15,9 +15,16 @@ from typing import Literal
 import torch
 
 from playfield.errors import UserError
-from playfield.generative.model import Velocity
-from playfield.generative.objective import Denoiser, Draw, Losses, Network, Objective
-from playfield.generative.painter_config import PainterConfig
+from playfield.generative.denoiser_config import DenoiserConfig
+from playfield.generative.objective import (
+    Denoiser,
+    Draw,
+    Family,
+    Losses,
+    Network,
+    Objective,
+    Velocity,
+)
 from playfield.generative.parametrisation import image_from
 from playfield.generative.teacher import Teacher
 
@@ -64,6 +71,10 @@ class Flow(Objective):
             raise UserError(f"logit_std has to be more than 0, not {self.logit_std}.")
         if not 0 < self.sigma_min < self.sigma_max < math.inf:
             raise ValueError("Flow: sigma_min and sigma_max must be finite, rising and above 0")
+
+    @property
+    def family(self) -> Family:
+        return "flow"
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Draw:
         device = generator.device
@@ -135,7 +146,7 @@ class FlowObjectiveConfig:
 
 
 @dataclass(frozen=True)
-class FlowConfig(PainterConfig):
+class FlowConfig(DenoiserConfig):
     """A flow's settings. Steps are images."""
 
     objective: FlowObjectiveConfig = field(default_factory=FlowObjectiveConfig)

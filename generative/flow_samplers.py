@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import torch
 
-from playfield.generative.model import Velocity
+from playfield.generative.objective import Velocity
 from playfield.generative.samplers import Callback, state_dtype
 
 

@@ -13,8 +13,8 @@ from typing import TypeVar, cast
 import torch
 
 from playfield.errors import UserError
-from playfield.generative.model import PaintingModel, Velocity
-from playfield.generative.objective import NO_LABEL, Denoiser
+from playfield.generative.model import DenoisingModel
+from playfield.generative.objective import NO_LABEL, Denoiser, Velocity
 
 #: What can be guided: both are called with (x, noise level or time, label).
 Guidable = TypeVar("Guidable", Denoiser, Velocity)
@@ -62,7 +62,7 @@ def autoguidance(model: Guidable, reference: Guidable, scale: float) -> Guidable
     return _like(model, guided)
 
 
-def autoguided(model: PaintingModel, reference: PaintingModel, scale: float) -> PaintingModel:
+def autoguided(model: DenoisingModel, reference: DenoisingModel, scale: float) -> DenoisingModel:
     """`model` under `autoguidance` by `reference`.
 
     Raises `UserError` for a reference of another family, or of images of another shape or with
@@ -85,7 +85,7 @@ def autoguided(model: PaintingModel, reference: PaintingModel, scale: float) -> 
     return replace(model, denoiser=denoiser, velocity=velocity)
 
 
-def _images(model: PaintingModel) -> str:
+def _images(model: DenoisingModel) -> str:
     spec = model.spec
     return f"{spec.width}x{spec.height} x {spec.channels} of {len(spec.classes)} classes"
 

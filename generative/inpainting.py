@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 
 from playfield.errors import UserError
-from playfield.generative.model import PaintingModel
+from playfield.generative.model import PaintingModel, denoising
 from playfield.generative.noise import ImageGenerators
 from playfield.generative.objective import Denoiser
 from playfield.generative.samplers import (
@@ -33,6 +33,8 @@ from playfield.generative.sampling import (
 
 #: Steps where none are asked for.
 STEPS = 50
+#: What this is called in the sentence for a model that can't.
+INPAINTING = "Painting around what is known"
 
 
 def inpaint(
@@ -101,6 +103,7 @@ def paint_around(
     and as `paint` does.
     """
     planned = plan_around(model, config)
+    model = denoising(model, INPAINTING)
     shape = (len(seeds), *model.spec.shape)
     _check_fits("known image", known, shape)
     _check_fits("mask", mask, shape)
@@ -127,6 +130,7 @@ def paint_around(
 
 def plan_around(model: PaintingModel, config: SamplerConfig) -> Plan:
     """The way that `paint_around` goes down; raises `UserError` as it does."""
+    model = denoising(model, INPAINTING)
     if model.family == "consistency":
         raise UserError(
             "A consistency model cannot paint around what is known: it takes no small steps. Use "

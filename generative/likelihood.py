@@ -15,9 +15,9 @@ import torch
 
 from playfield.errors import UserError
 from playfield.generative.flow_samplers import velocity_at
-from playfield.generative.model import PaintingModel, Velocity
+from playfield.generative.model import PaintingModel, denoising
 from playfield.generative.noise import ImageGenerators
-from playfield.generative.objective import Denoiser
+from playfield.generative.objective import Denoiser, Velocity
 from playfield.generative.samplers import denoise, state_dtype
 from playfield.generative.sampling import check_label, sigma_grid
 from playfield.generative.time_grids import flow_times
@@ -49,6 +49,7 @@ def bits_per_dimension(
     their densities are taken for those of clean images, to pure noise. Raises `UserError` for a
     consistency model, which has no equation to follow, and for labels that the model does not know.
     """
+    model = denoising(model, "A likelihood")
     if model.family == "consistency":
         raise UserError(
             "A consistency model has no likelihoods: it jumps to the image. Ask the model that it "

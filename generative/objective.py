@@ -9,7 +9,7 @@ All of them share one coordinate system, that of Karras et al. 2022: a noisy ima
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import torch
 
@@ -33,6 +33,10 @@ class ImageSpec:
     def without_classes(self) -> ImageSpec:
         """The same images, labels unseen."""
         return replace(self, classes=())
+
+
+#: Families of models that take noise away, as the samplers tell them apart.
+Family = Literal["edm", "ddpm", "flow", "consistency"]
 
 
 class Network(Protocol):
@@ -61,6 +65,18 @@ class Denoiser(Protocol):
         """`x` `[B, C, H, W]` float32 is image + sigma * noise; `sigma` `[B]`; `label` `[B]` int64.
 
         Returns the image expected, float32 `[B, C, H, W]`.
+        """
+        ...
+
+
+class Velocity(Protocol):
+    """The expected direction from noise to image at a point between them."""
+
+    def __call__(self, x: torch.Tensor, t: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """`x` `[B, C, H, W]` float32 is t * image + (1 - t) * noise; `t` `[B]`; `label` `[B]`.
+
+        Returns image - noise as expected there, float32 `[B, C, H, W]`. t = 0 is noise, t = 1 is
+        the image; both ends are asked for.
         """
         ...
 
@@ -97,6 +113,11 @@ class Objective(Protocol):
     Objectives are immutable and hold no state; the families are frozen dataclasses of their
     settings.
     """
+
+    @property
+    def family(self) -> Family:
+        """Which samplers run its models."""
+        ...
 
     @property
     def sigma_min(self) -> float:
@@ -137,6 +158,15 @@ class Objective(Protocol):
     def denoiser(self, network: Network, augment: torch.Tensor | None = None) -> Denoiser:
         """The network as a denoiser; training alone says how its images were changed."""
         ...
+
+    def velocity(self, network: Network, augment: torch.Tensor | None = None) -> Velocity | None:
+        """The network as a velocity; None for a family that has none."""
+        return None
+
+    @property
+    def sigmas(self) -> torch.Tensor | None:
+        """The noise levels `[T]` float64, rising, of a family that has so many; None: any."""
+        return None
 
     def at(self, progress: int, steps: int) -> Self:
         """The objective as it is `progress` images into a training of `steps`."""

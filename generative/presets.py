@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from playfield.generative.augmentation import ImageAugmentation
 from playfield.generative.consistency import ConsistencyConfig
 from playfield.generative.diffusion import DiffusionConfig, DiffusionObjectiveConfig
 from playfield.generative.flow import FlowConfig
+from playfield.generative.gan_presets import GAN_PRESETS
 from playfield.generative.networks import SIZES
-from playfield.generative.painter_config import PainterConfig
+from playfield.generative.painting_preset import PaintingPreset
 from playfield.generative.reflow import ReflowConfig
 from playfield.training.ema import EMAConfig
 from playfield.training.loop import TrainingConfig
 from playfield.training.optimizers import OptimizerConfig
 from playfield.training.presets import find_preset
-
-
-@dataclass(frozen=True)
-class PaintingPreset:
-    """Settings that were tried together."""
-
-    name: str
-    algorithm: str
-    summary: str
-    config: PainterConfig
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    data: str = "digits"
-
 
 #: Of digits, on two cores: some minutes.
 DIGITS = TrainingConfig(
@@ -139,6 +125,7 @@ PRESETS = {
             BASE,
             data="cifar10",
         ),
+        *GAN_PRESETS,
     )
 }
 #: What each algorithm begins with where no preset is named.
@@ -147,6 +134,7 @@ DEFAULTS = {
     "flow": "digits-flow",
     "reflow": "digits-reflow",
     "consistency": "digits-consistency",
+    "gan": "r3gan",
 }
 
 

@@ -12,11 +12,18 @@ from dataclasses import dataclass, field
 import torch
 
 from playfield.errors import UserError
+from playfield.generative.denoiser_config import DenoiserConfig
 from playfield.generative.flow import Flow, FlowObjectiveConfig
 from playfield.generative.flow_samplers import flow_midpoint
-from playfield.generative.model import Velocity
-from playfield.generative.objective import Denoiser, Draw, Losses, Network, Objective
-from playfield.generative.painter_config import PainterConfig
+from playfield.generative.objective import (
+    Denoiser,
+    Draw,
+    Family,
+    Losses,
+    Network,
+    Objective,
+    Velocity,
+)
 from playfield.generative.teacher import Teacher
 from playfield.generative.time_grids import flow_times
 
@@ -37,6 +44,10 @@ class Reflow(Objective):
         flow_times(self.steps)  # raises UserError for less than one step
 
     # Samplers ask the straightened flow what they ask any flow.
+    @property
+    def family(self) -> Family:
+        return "flow"
+
     @property
     def sigma_min(self) -> float:
         return self.flow.sigma_min
@@ -73,7 +84,7 @@ class Reflow(Objective):
 
 
 @dataclass(frozen=True)
-class ReflowConfig(PainterConfig):
+class ReflowConfig(DenoiserConfig):
     """The settings of a flow that learns from another one's pairs. Steps are images."""
 
     objective: FlowObjectiveConfig = field(default_factory=FlowObjectiveConfig)

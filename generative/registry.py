@@ -19,7 +19,8 @@ class Painter:
     module: str
     config_name: str
     taught: bool = False  # begins with a trained model, and learns from it
-    teaches: bool = True  # others may begin with one
+    begins: bool = True  # may begin with the weights of a trained model
+    no_teacher: str = ""  # why nothing can begin with one of these; "": it can
 
     def load_config_type(self) -> type[PainterConfig]:
         """The frozen dataclass of its settings."""
@@ -54,7 +55,17 @@ PAINTERS = {
             "playfield.generative.consistency",
             "ConsistencyConfig",
             taught=True,
-            teaches=False,
+            no_teacher="a consistency model, which is at its end: begin with the run that it was "
+            "tuned from",
+        ),
+        Painter(
+            "gan",
+            "Two networks against each other: R3GAN (2024), hinge, WGAN-GP and others",
+            "playfield.generative.gan",
+            "GANConfig",
+            begins=False,
+            no_teacher="a GAN, whose generator takes no noise away step by step: begin with a run "
+            "of diffusion or flow",
         ),
     )
 }

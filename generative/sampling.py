@@ -12,10 +12,11 @@ import torch
 from playfield.errors import UserError
 from playfield.generative import flow_samplers, samplers, time_grids
 from playfield.generative.guidance import classifier_free
-from playfield.generative.model import Family, PaintingModel
+from playfield.generative.model import DenoisingModel, GeneratorModel, PaintingModel
 from playfield.generative.noise import ImageGenerators
-from playfield.generative.objective import NO_LABEL, Denoiser, ImageSpec
+from playfield.generative.objective import NO_LABEL, Denoiser, Family, ImageSpec
 from playfield.generative.samplers import Callback, Churn
+from playfield.generative.truncation import truncated
 
 Sampler = Literal[
     "ddpm",
@@ -27,6 +28,7 @@ Sampler = Literal[
     "flow-midpoint",
     "flow-heun",
     "consistency",
+    "generator",
 ]
 
 #: The samplers that run each family, and for each its steps where none are asked for. The first is
@@ -46,6 +48,8 @@ SAMPLERS: Mapping[Family, Mapping[Sampler, int | None]] = {
     },
     "consistency": {"consistency": 2},
 }
+#: What a GAN paints with: one call.
+GENERATOR: Mapping[Sampler, int | None] = {"generator": 1}
 
 #: Where the differential equation begins at most: nothing of an image shows through more noise, and
 #: DDPM schedules that go on to thousands would waste most of EDM's steps there.
@@ -62,6 +66,7 @@ SETTING_OF: Mapping[str, tuple[Sampler, ...]] = {
     "churn_min": ("heun", "euler"),
     "churn_max": ("heun", "euler"),
     "churn_noise": ("heun", "euler"),
+    "truncation": ("generator",),
 }
 
 
@@ -92,6 +97,9 @@ class SamplerConfig:
     in few steps small paints too little contrast, and large leaves noise."""
     clip: bool | None = None
     """Keep what the network expects to see within the range of images; None: for DDPM models."""
+    truncation: float | None = None
+    """generator (of a GAN): the greatest number in the noise that an image is made from; the less,
+    the more usual images are, and the more alike. None: as it was trained."""
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:
@@ -109,6 +117,8 @@ class SamplerConfig:
             )
         if not 0 <= self.eta <= 1:
             raise UserError(f"eta has to lie in 0..1, not {self.eta}.")
+        if self.truncation is not None and not 0 < self.truncation < math.inf:
+            raise UserError(f"truncation has to be more than 0, not {self.truncation}.")
 
 
 @dataclass(frozen=True)
@@ -147,9 +157,9 @@ def paint(
 
     Args:
         label: `[B]` int64, `NO_LABEL` for none.
-        initial: noise `[B, C, H, W]` of unit variance to begin with, instead of the seeds'. The
-            noise of later steps is the seeds' all the same.
-        callback: sees each step, as playfield.generative.samplers says.
+        initial: noise `[B, *model.noise_shape]` of unit variance to begin with, instead of the
+            seeds'. The noise of later steps is the seeds' all the same.
+        callback: sees each step of a model that denoises, as playfield.generative.samplers says.
 
     Raises `UserError` for a configuration that does not fit the model (see `plan`), for seeds out
     of range, and for labels that the model does not know.
@@ -172,6 +182,10 @@ def _run(
     noise: samplers.Noise,
     callback: Callback | None,
 ) -> torch.Tensor:
+    if isinstance(model, GeneratorModel):
+        z = x if config.truncation is None else truncated(x, config.truncation)
+        return model.generator(z.to(torch.float32), label)
+    assert isinstance(model, DenoisingModel)
     grid, name = planned.grid, planned.sampler
     if model.velocity is not None and name in FLOW_SAMPLERS:
         velocity = classifier_free(model.velocity, config.guidance)
@@ -216,13 +230,11 @@ def plan(model: PaintingModel, config: SamplerConfig) -> Plan:
     schedule has, for guidance where there is nothing to guide by, and for a setting that the
     sampler does not have.
     """
-    fitting = SAMPLERS[model.family]
+    fitting = SAMPLERS[model.family] if isinstance(model, DenoisingModel) else GENERATOR
     sampler = next(iter(fitting)) if config.sampler == "auto" else config.sampler
     if sampler not in fitting:
-        raise UserError(
-            f"Sampler {sampler!r} does not fit a model of the {model.family} family: use "
-            f"{_listed(fitting)}."
-        )
+        kind = f"model of the {model.family} family" if isinstance(model, DenoisingModel) else "GAN"
+        raise UserError(f"Sampler {sampler!r} does not fit a {kind}: use {_listed(fitting)}.")
     standard = {field.name: field.default for field in fields(SamplerConfig)}
     for setting, owners in SETTING_OF.items():
         if sampler not in owners and getattr(config, setting) != standard[setting]:
@@ -235,6 +247,8 @@ def plan(model: PaintingModel, config: SamplerConfig) -> Plan:
             f"clip keeps expected images in range, and {sampler} follows a velocity: choose "
             "another sampler, such as heun, or leave clip out."
         )
+    if not isinstance(model, DenoisingModel):
+        return _one_call(config)
     check_guidance(model, config.guidance)
     steps = config.steps or usual_steps(model, sampler, fitting[sampler])
     if sampler in FLOW_SAMPLERS:
@@ -246,7 +260,20 @@ def plan(model: PaintingModel, config: SamplerConfig) -> Plan:
     return Plan(sampler, grid, start_std(model, grid))
 
 
-def usual_steps(model: PaintingModel, sampler: Sampler, most: int | None) -> int:
+def _one_call(config: SamplerConfig) -> Plan:
+    """How a GAN paints; raises `UserError` for what it has no use for."""
+    if config.steps not in (None, 1):
+        raise UserError(f"A GAN paints in one step, not in {config.steps}: leave steps out.")
+    if config.guidance != 1 or config.clip:
+        name = "clip" if config.clip else "guidance"
+        raise UserError(
+            f"{name} is a setting of models that take noise away step by step, and a GAN paints in "
+            "one: leave it out; truncation is what a GAN has."
+        )
+    return Plan("generator", torch.tensor([1.0, 0.0], dtype=torch.float64), 1.0)
+
+
+def usual_steps(model: DenoisingModel, sampler: Sampler, most: int | None) -> int:
     """`most` steps, or as many as a DDPM's schedule has where its sampler has to go down that."""
     if model.sigmas is None or sampler not in ON_SCHEDULE:
         assert most is not None
@@ -254,7 +281,7 @@ def usual_steps(model: PaintingModel, sampler: Sampler, most: int | None) -> int
     return min(most or len(model.sigmas), len(model.sigmas))
 
 
-def sigma_grid(model: PaintingModel, sampler: Sampler, steps: int) -> torch.Tensor:
+def sigma_grid(model: DenoisingModel, sampler: Sampler, steps: int) -> torch.Tensor:
     """Noise levels `[steps + 1]` that suit model and sampler.
 
     DDPM's own samplers go along its schedule. What solves the differential equation takes EDM's
@@ -266,7 +293,7 @@ def sigma_grid(model: PaintingModel, sampler: Sampler, steps: int) -> torch.Tens
     return time_grids.edm_sigmas(steps, model.sigma_min, min(model.sigma_max, PURE_NOISE))
 
 
-def start_std(model: PaintingModel, grid: torch.Tensor) -> float:
+def start_std(model: DenoisingModel, grid: torch.Tensor) -> float:
     """Standard deviation of x at the first level.
 
     A DDPM begins with unit variance in its own coordinates, which is sqrt(1 + sigma^2) here; the
@@ -279,9 +306,9 @@ def start_std(model: PaintingModel, grid: torch.Tensor) -> float:
 def start_noise(
     model: PaintingModel, noise: ImageGenerators, initial: torch.Tensor | None
 ) -> torch.Tensor:
-    """Noise of unit variance to begin with `[B, C, H, W]`, on the model's device."""
+    """Noise of unit variance to begin with `[B, *noise_shape]`, on the model's device."""
     # Drawn in any case, so that the noise of later steps is the same with `initial` and without.
-    drawn = noise.normal(model.spec.shape)
+    drawn = noise.normal(model.noise_shape)
     if initial is None:
         initial = drawn
     elif initial.shape != drawn.shape:
@@ -289,7 +316,7 @@ def start_noise(
     return initial.to(model.device, samplers.state_dtype(model.device))
 
 
-def guided_denoiser(model: PaintingModel, config: SamplerConfig) -> Denoiser:
+def guided_denoiser(model: DenoisingModel, config: SamplerConfig) -> Denoiser:
     """The model's denoiser with the guidance that is asked for, then clipped if that is too."""
     denoiser = classifier_free(model.denoiser, config.guidance)
     clip = model.family == "ddpm" if config.clip is None else config.clip
@@ -325,8 +352,8 @@ def check_label(model: PaintingModel, label: torch.Tensor, count: int) -> None:
         raise UserError(f"Class {asked} is unknown: the model has {_classes(model.spec)}.")
     if classes and not model.unconditional and (label == NO_LABEL).any():
         raise UserError(
-            "This model was trained with label_dropout 0 and paints nothing without a label: give "
-            f"each image a class of 0..{classes - 1}."
+            "This model has not learned to paint without a label: give each image a class of "
+            f"0..{classes - 1}."
         )
 
 

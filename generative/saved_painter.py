@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playfield.errors import DamagedFileError, UserError
+from playfield.generative.denoiser_config import DenoiserConfig
 from playfield.generative.model import PaintingModel
 from playfield.generative.objective import ImageSpec
 from playfield.generative.painter_config import PainterConfig
-from playfield.generative.painter_trainer import new_network
-from playfield.generative.painting import painting_model
 from playfield.generative.registry import PAINTERS, Painter
 from playfield.generative.teacher import Teacher
 from playfield.training.checkpoint import Checkpoint
@@ -137,6 +136,7 @@ def stored_teacher(run: Run) -> Teacher | None:
         )
     kind = PAINTERS[origin.algorithm].load_config_type()
     config = from_stored(kind, origin.config, f"{run.folder / MANIFEST}: init.config")
+    assert isinstance(config, DenoiserConfig)
     return Teacher(config.build_objective(origin.std, None), None, stored_spec(run))
 
 
@@ -150,7 +150,7 @@ def stored_network(
     run: Run, checkpoint: Checkpoint, device: torch.device, weights: str = AVERAGED
 ) -> nn.Module:
     """The network of `run` in `eval()`, with the `weights` that `stored_model` tells of."""
-    network = new_network(stored_config(run), stored_spec(run), seed=0, device=device)
+    network = stored_config(run).build_network(stored_spec(run), seed=0, device=device)
     if weights not in (AVERAGED, NEWEST):
         folder = run.folder / SNAPSHOTS
         made = reconstruct(list_snapshots(folder), _width(weights), checkpoint.progress)
@@ -176,14 +176,12 @@ def stored_model(
     update; or a number: the power-function average of this width (sigma_rel) at that checkpoint,
     made from the run's snapshots.
     """
-    config = stored_config(run)
-    objective = config.build_objective(stored_description(run).std, stored_teacher(run))
-    return painting_model(
-        objective,
+    return stored_config(run).painting_model(
         stored_network(run, checkpoint, device, weights),
         stored_spec(run),
-        unconditional=config.label_dropout > 0,
-        device=device,
+        stored_description(run).std,
+        stored_teacher(run),
+        device,
     )
 
 

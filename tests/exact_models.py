@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from playfield.generative.model import PaintingModel
+from playfield.generative.model import DenoisingModel
 from playfield.generative.objective import ImageSpec
 
 Answer = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -124,12 +124,12 @@ def painting(
     shape: tuple[int, int, int] = (1, 5, 7),
     classes: tuple[str, ...] = (),
     **more: object,
-) -> PaintingModel:
+) -> DenoisingModel:
     """A model of a family that answers so."""
     sigmas = schedule(linear_betas()) if family == "ddpm" else None
     if family == "flow" and velocity is None:
         velocity = Gaussian().velocity
-    return PaintingModel(
+    return DenoisingModel(
         family=family,  # type: ignore[arg-type]
         spec=ImageSpec(*shape, classes),
         denoiser=denoiser,

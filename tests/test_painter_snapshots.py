@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 
 from playfield.commands.stored_painter import keep_snapshots, new_trainer
 from playfield.errors import DamagedFileError, UserError
+from playfield.generative.denoiser_trainer import DenoiserTrainer
 from playfield.generative.diffusion import DiffusionConfig
 from playfield.generative.images import ImageData, images_from_arrays
 from playfield.generative.networks import NetConfig
-from playfield.generative.painter_trainer import PainterTrainer
 from playfield.generative.saved_painter import load_painter, stored_network
 from playfield.training.checkpoint import load_checkpoint, newest_intact
 from playfield.training.ema import EMAConfig
@@ -50,10 +50,10 @@ class Crash(Exception):
     pass
 
 
-def go(run: Run, data: ImageData, dies_at: int = 10**9) -> PainterTrainer:
+def go(run: Run, data: ImageData, dies_at: int = 10**9) -> DenoiserTrainer:
     """Train `run` from its newest checkpoint, or from the start."""
 
-    class Mortal(PainterTrainer):
+    class Mortal(DenoiserTrainer):
         def step(self) -> Any:
             if self.progress > dies_at:
                 raise Crash
@@ -65,7 +65,7 @@ def go(run: Run, data: ImageData, dies_at: int = 10**9) -> PainterTrainer:
     training = TrainingConfig(steps=LENGTH, log_every=80, checkpoint_every=80)
     checkpoint = newest_intact(run.checkpoints_folder, pytest.fail)
     train(trainer, run, training, resume_from=checkpoint, display=SilentDisplay())
-    trainer.save_snapshot()
+    trainer.averages.save_snapshot()
     return trainer
 
 
@@ -105,7 +105,7 @@ def test_a_power_average_weighs_the_weights_after_each_update(
         weight = next(trainer.network.parameters()).detach().double()
         decay = power_decay(16 * (number - 1), 16 * number, gamma)
         average = decay * average + (1 - decay) * weight
-    kept = next(trainer.power_ema.networks[0.1].parameters())
+    kept = next(trainer.averages.power_ema.networks[0.1].parameters())
     torch.testing.assert_close(kept.double(), average, rtol=1e-4, atol=1e-5)
 
 
@@ -117,7 +117,7 @@ def test_a_full_disk_costs_a_snapshot_and_not_the_run(
 
     trainer = new_trainer(CONFIG, data, None, seed=1, device=CPU, steps=LENGTH)
     told: list[str] = []
-    trainer.keep_snapshots(tmp_path / "snapshots", told.append)
+    trainer.averages.keep_snapshots(tmp_path / "snapshots", told.append)
     monkeypatch.setattr("playfield.training.ema_snapshots.write_atomically", full)
     for _ in range(4):
         trainer.step()
@@ -128,9 +128,9 @@ def test_a_full_disk_costs_a_snapshot_and_not_the_run(
 def test_without_profiles_nothing_is_stored(data: ImageData, tmp_path: Path) -> None:
     config = DiffusionConfig(batch_size=16, net=CONFIG.net, precision="float32")
     trainer = new_trainer(config, data, None, seed=1, device=CPU, steps=LENGTH)
-    trainer.keep_snapshots(tmp_path / "snapshots", pytest.fail)
+    trainer.averages.keep_snapshots(tmp_path / "snapshots", pytest.fail)
     trainer.step()
-    trainer.save_snapshot()
+    trainer.averages.save_snapshot()
     assert not (tmp_path / "snapshots").exists()
     assert "power_ema" not in trainer.state_dict()
 

@@ -16,7 +16,8 @@ from painted_runs import painted_run
 
 from playfield.generative.classifier import ClassifierConfig
 from playfield.generative.images import ImageData, images_from_arrays
-from playfield.generative.model import Family, PaintingModel
+from playfield.generative.model import DenoisingModel
+from playfield.generative.objective import Family
 from playfield.generative.sampling import plan
 
 
@@ -30,7 +31,7 @@ def sample_quality() -> ModuleType:
     return script("sample_quality")
 
 
-def model(family: Family) -> PaintingModel:
+def model(family: Family) -> DenoisingModel:
     return painting(family, shape=(1, 3, 2), classes=("a", "b", "c"))
 
 

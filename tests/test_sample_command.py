@@ -20,7 +20,7 @@ from playfield.commands.sample_requests import read_classes, read_known, read_se
 from playfield.commands.sample_task import Task, painted
 from playfield.errors import UserError
 from playfield.generative.datasets.opening import open_data
-from playfield.generative.model import PaintingModel
+from playfield.generative.model import DenoisingModel
 from playfield.generative.noise import image_noise
 from playfield.generative.objective import ImageSpec
 from playfield.generative.pixels import to_bytes
@@ -216,7 +216,13 @@ def test_the_newest_weights_and_averages_of_any_width_paint_too(sample: Sample) 
 )
 def test_network_calls_are_those_that_are_made(config: SamplerConfig, around: bool) -> None:
     asked = Recorded(Gaussian().denoiser)
-    model = PaintingModel("edm", ImageSpec(1, 2, 2, ("a", "b")), asked, 0.002, 80.0)
+    model = DenoisingModel(
+        family="edm",
+        spec=ImageSpec(1, 2, 2, ("a", "b")),
+        denoiser=asked,
+        sigma_min=0.002,
+        sigma_max=80.0,
+    )
     known, standing = torch.zeros(1, 2, 2), torch.tensor([[True, False], [False, False]])
     place = {"known": known, "standing": standing, "resamples": 3} if around else {}
     task = Task(model, config, [5, 6, 7], torch.tensor([0, 1, 0]), **place)

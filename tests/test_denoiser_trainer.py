@@ -9,24 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fake_trainer import SilentDisplay, manifest
+from fake_trainer import manifest
+from killed_painters import Crash, assert_same_moments, go, weights
 
 from playfield.commands.stored_painter import new_trainer
 from playfield.errors import UserError
 from playfield.generative.augmentation import ImageAugmentation
 from playfield.generative.consistency import ConsistencyConfig
+from playfield.generative.denoiser_config import DenoiserConfig
+from playfield.generative.denoiser_trainer import NOISE_BANDS, by_noise
 from playfield.generative.diffusion import DiffusionConfig, DiffusionObjectiveConfig
 from playfield.generative.flow import FlowConfig
 from playfield.generative.images import ImageData, images_from_arrays
 from playfield.generative.networks import NetConfig
 from playfield.generative.objective import NO_LABEL
-from playfield.generative.painter_config import PainterConfig
-from playfield.generative.painter_trainer import NOISE_BANDS, PainterTrainer, by_noise
 from playfield.generative.reflow import ReflowConfig
 from playfield.generative.teacher import Teacher
-from playfield.training.checkpoint import newest_intact
 from playfield.training.ema import EMAConfig
-from playfield.training.loop import TrainingConfig, train
 from playfield.training.optimizers import OptimizerConfig
 from playfield.training.run import Run
 
@@ -53,12 +52,8 @@ def data() -> ImageData:
     return images_from_arrays("test", images, labels, list("abcd"))
 
 
-def trainer_of(config: PainterConfig, data: ImageData, teacher: Teacher | None = None) -> Any:
+def trainer_of(config: DenoiserConfig, data: ImageData, teacher: Teacher | None = None) -> Any:
     return new_trainer(config, data, teacher, seed=7, device=CPU, steps=STEPS)
-
-
-def weights(network: torch.nn.Module) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
 class Exact(torch.nn.Module):
@@ -134,11 +129,11 @@ def test_losses_are_shared_out_by_noise_and_none_is_lost() -> None:
 def test_the_average_follows_the_weights_and_paints(data: ImageData) -> None:
     trainer = trainer_of(DiffusionConfig(**SMALL), data)
     trainer.step()
-    torch.testing.assert_close(weights(trainer.ema.network), weights(trainer.network))
+    torch.testing.assert_close(weights(trainer.averages.ema.network), weights(trainer.network))
     for _ in range(10):
         trainer.step()
-    assert not torch.equal(weights(trainer.ema.network), weights(trainer.network))
-    assert not trainer.ema.network.training
+    assert not torch.equal(weights(trainer.averages.ema.network), weights(trainer.network))
+    assert not trainer.averages.ema.network.training
 
 
 def test_the_warm_up_counts_images(data: ImageData) -> None:
@@ -173,32 +168,11 @@ def test_a_compiled_network_learns_what_the_plain_one_does(data: ImageData) -> N
 # --- resume ---------------------------------------------------------------------------------------
 
 
-class Crash(Exception):
-    pass
-
-
-def go(run: Run, config: PainterConfig, data: ImageData, dies_at: int = 10**9, **more: Any) -> Any:
-    """Train `run` from its newest checkpoint, or from the start, with objects of its own."""
-    trainer = trainer_of(config, data, more.get("teacher"))
-
-    class Mortal(PainterTrainer):
-        def step(self) -> Any:
-            if self.progress > dies_at:
-                raise Crash
-            return super().step()
-
-    trainer.__class__ = Mortal
-    training = TrainingConfig(steps=STEPS, log_every=64, checkpoint_every=112)
-    checkpoint = newest_intact(run.checkpoints_folder, pytest.fail)
-    train(trainer, run, training, resume_from=checkpoint, display=SilentDisplay())
-    return trainer
-
-
 def teacher_of(data: ImageData) -> Teacher:
     trainer = trainer_of(FlowConfig(**SMALL), data)
     for _ in range(3):
         trainer.step()
-    return Teacher(trainer.objective, trainer.ema.network, trainer.spec)
+    return Teacher(trainer.objective, trainer.averages.ema.network, trainer.spec)
 
 
 @pytest.mark.parametrize(
@@ -219,16 +193,18 @@ def teacher_of(data: ImageData) -> Teacher:
     ],
 )
 def test_a_run_killed_and_resumed_is_bit_for_bit_the_one_that_was_not(
-    config: PainterConfig, data: ImageData, tmp_path: Path
+    config: DenoiserConfig, data: ImageData, tmp_path: Path
 ) -> None:
     taught = isinstance(config, ReflowConfig | ConsistencyConfig)
+    teacher = teacher_of(data) if taught else None
     straight = go(
-        Run.create(tmp_path, "straight", manifest()), config, data,
-        teacher=teacher_of(data) if taught else None,
-    )  # fmt: skip
+        Run.create(tmp_path, "straight", manifest()),
+        lambda: trainer_of(config, data, teacher),
+        STEPS,
+    )
     broken = Run.create(tmp_path, "broken", manifest())
     with pytest.raises(Crash):
-        go(broken, config, data, dies_at=300, teacher=teacher_of(data) if taught else None)
+        go(broken, lambda: trainer_of(config, data, teacher), STEPS, dies_at=300)
     if taught:
         # What it learns from is in the checkpoint: another teacher in its place changes nothing.
         other = teacher_of(data)
@@ -237,15 +213,12 @@ def test_a_run_killed_and_resumed_is_bit_for_bit_the_one_that_was_not(
             for parameter in other.network.parameters():
                 parameter.add_(1.0)
         teacher = other if config.asks_teacher else teacher_of(data)
-    resumed = go(broken, config, data, teacher=teacher if taught else None)
+    resumed = go(broken, lambda: trainer_of(config, data, teacher), STEPS)
     assert straight.progress == resumed.progress
     assert torch.equal(weights(straight.network), weights(resumed.network))
-    assert torch.equal(weights(straight.ema.network), weights(resumed.ema.network))
+    assert torch.equal(weights(straight.averages.network), weights(resumed.averages.network))
     assert straight.epochs.state_dict() == resumed.epochs.state_dict()
-    mine, theirs = (t.gradient_step.optimizer.state_dict()["state"] for t in (straight, resumed))
-    for index, moments in mine.items():
-        for name, value in moments.items():
-            assert torch.equal(torch.as_tensor(value), torch.as_tensor(theirs[index][name]))
+    assert_same_moments(straight.gradient_step.optimizer, resumed.gradient_step.optimizer)
 
 
 def test_painting_in_between_changes_nothing_of_training(data: ImageData, tmp_path: Path) -> None:
@@ -259,7 +232,6 @@ def test_painting_in_between_changes_nothing_of_training(data: ImageData, tmp_pa
         watched.step()
         found = evaluate()
     assert torch.equal(weights(plain.network), weights(watched.network))
-    assert watched.network.training
     assert {"samples/averaged", "samples/newest", "samples/nearest"} <= found.keys()
     assert list((run.folder / "samples").iterdir())
 
@@ -271,7 +243,7 @@ def test_no_more_images_are_painted_at_once_than_are_learned_from(
 
     trainer = trainer_of(DiffusionConfig(**SMALL), data)
     seen: list[int] = []
-    for network in (trainer.network, trainer.ema.network):
+    for network in (trainer.network, trainer.averages.ema.network):
         network.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
     during_training(trainer, data, Run.create(tmp_path, "large", manifest()))()
     assert set(seen) == {SMALL["batch_size"]}
@@ -295,7 +267,7 @@ def test_a_network_of_another_size_cannot_be_begun_with(data: ImageData) -> None
 
 def test_reflow_wants_a_flow(data: ImageData) -> None:
     trainer = trainer_of(DiffusionConfig(**SMALL), data)
-    teacher = Teacher(trainer.objective, trainer.ema.network, trainer.spec)
+    teacher = Teacher(trainer.objective, trainer.averages.ema.network, trainer.spec)
     with pytest.raises(UserError, match="straightens a flow"):
         trainer_of(ReflowConfig(**SMALL), data, teacher)
 

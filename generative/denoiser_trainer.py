@@ -1,12 +1,10 @@
-"""What all models that paint do besides their objective: batches, gradients, averages, state."""
+"""What all denoisers do besides their objective: batches, gradients, averages, state."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -15,21 +13,21 @@ from playfield.buffers.epochs import FrameEpochs
 from playfield.buffers.store import FrameStore
 from playfield.errors import UserError
 from playfield.generative.augmentation import augment_images
+from playfield.generative.averages import Averages
 from playfield.generative.images import LABEL, ImageData
-from playfield.generative.networks import build_network
-from playfield.generative.objective import NO_LABEL, ImageSpec, Losses, Objective
-from playfield.generative.painter_config import PainterConfig
+from playfield.generative.objective import NO_LABEL, Losses, Objective
+from playfield.generative.painting import painting_model
 from playfield.generative.pixels import to_signal
 from playfield.generative.teacher import Teacher
 from playfield.nets.dropout import seeded
-from playfield.training.devices import precision
-from playfield.training.ema import EMA
-from playfield.training.ema_snapshots import SnapshotFolder
 from playfield.training.gradient_step import GradientStep
 from playfield.training.optimizers import build_optimizer, learning_rate, set_learning_rate
-from playfield.training.power_ema import PowerEMA
 from playfield.training.seeding import derive_seed
 from playfield.training.trainer import Metrics, Share, State
+
+if TYPE_CHECKING:
+    from playfield.generative.denoiser_config import DenoiserConfig
+    from playfield.generative.model import DenoisingModel
 
 #: Curves of the loss by noise level: names, and the sigmas from which on they count.
 NOISE_BANDS = {
@@ -40,7 +38,7 @@ NOISE_BANDS = {
 }
 
 
-class PainterTrainer:
+class DenoiserTrainer:
     """A trainer whose `step` is one update on one batch of images.
 
     Images come from the data's store, each once per epoch (`buffers.epochs`). Everything else that
@@ -54,7 +52,7 @@ class PainterTrainer:
 
     def __init__(
         self,
-        config: PainterConfig,
+        config: DenoiserConfig,
         objective: Objective,
         data: ImageData,
         teacher: Teacher | None = None,
@@ -80,15 +78,12 @@ class PainterTrainer:
             drop_last=True,
             augmentation=config.augmentation.view,
         )
-        self.network = new_network(config, self.spec, derive_seed(seed, "network"), device)
+        self.network = config.build_network(self.spec, derive_seed(seed, "network"), device)
         #: What training calls: `network`, or a faster program that shares its weights.
         self.compiled: nn.Module = self.network
         if device.type == "cuda" and config.compile_network:
             self.compiled = torch.compile(self.network)  # type: ignore[assignment]
-        self.ema = EMA(self.network, config.ema)
-        self.power_ema = PowerEMA(self.network, config.ema.ema_profiles)
-        self.snapshots: SnapshotFolder | None = None
-        self._report: Callable[[str], None] = warnings.warn
+        self.averages = Averages(self.network, config.ema)
         self.gradient_step = GradientStep(
             build_optimizer(config.optimizer, self.network),
             self.network.named_parameters(),
@@ -108,31 +103,21 @@ class PainterTrainer:
     def begin_segment(self, segment: int) -> None:
         pass  # nothing here can't be saved
 
+    @property
+    def at_once(self) -> int:
+        return self.config.micro_batch or self.config.batch_size
+
+    def painting_model(self, averaged: bool = True) -> DenoisingModel:
+        network = self.averages.network if averaged else self.network.eval()
+        return painting_model(
+            self.objective, network, self.spec, unconditional=True, device=self.device
+        )
+
+    def diagnosis(self) -> list[str]:
+        return []  # nothing that the loop does not see: losses that are not finite
+
     def network_replaced(self) -> None:
-        self.ema = EMA(self.network, self.config.ema)
-        self.power_ema = PowerEMA(self.network, self.config.ema.ema_profiles)
-
-    def keep_snapshots(self, folder: Path, report: Callable[[str], None]) -> None:
-        """Store the averages of `ema_profiles` in `folder` from now on; nothing if there are none.
-
-        A snapshot that cannot be written is told to `report`, and training goes on.
-        """
-        config = self.config.ema
-        if config.ema_profiles:
-            self.snapshots = SnapshotFolder(folder, config.snapshot_period, config.snapshots_kept)
-            self._report = report
-
-    def save_snapshot(self) -> None:
-        """Store the averages as they are now; call it when training ends as well."""
-        if self.snapshots is None or not self.power_ema.progress:
-            return
-        try:
-            self.snapshots.save(self.power_ema)
-        except OSError as error:
-            self._report(
-                f"The snapshot of image {self.progress:,} can't be saved in "
-                f"{self.snapshots.folder} ({error.strerror or error})."
-            )
+        self.averages.restart(self.network)
 
     def begin_with(self, teacher: Teacher) -> None:
         """Take the weights of `teacher`; UserError where its network is another one."""
@@ -147,6 +132,7 @@ class PainterTrainer:
         self.network_replaced()
 
     def step(self) -> Metrics:
+        self.network.train()
         rate = self.learning_rate(self.progress)
         set_learning_rate(self.gradient_step.optimizer, rate)
         found: list[Losses] = []
@@ -154,10 +140,7 @@ class PainterTrainer:
         loss = torch.cat([each.loss for each in found])
         sigma = torch.cat([each.sigma for each in found])
         self.progress += len(loss)
-        self.ema.update(self.progress, len(loss))
-        self.power_ema.update(self.progress, len(loss))
-        if self.snapshots is not None and self.snapshots.due(self.progress, len(loss)):
-            self.save_snapshot()
+        self.averages.update(self.progress, len(loss))
         return {
             "train/loss": loss.mean(),
             "train/gradient_norm": norm,
@@ -200,11 +183,10 @@ class PainterTrainer:
     def state_dict(self) -> State:
         return {
             "network": self.network.state_dict(),
-            "ema": self.ema.state_dict(),
+            **self.averages.state_dict(),
             "gradient_step": self.gradient_step.state_dict(),
             "epochs": self.epochs.state_dict(),
             "progress": self.progress,
-            **({"power_ema": self.power_ema.state_dict()} if self.config.ema.ema_profiles else {}),
             **self._teacher_state(),
         }
 
@@ -216,28 +198,13 @@ class PainterTrainer:
 
     def load_state_dict(self, state: State) -> None:
         self.network.load_state_dict(state["network"])
-        self.ema.load_state_dict(state["ema"])
-        if self.config.ema.ema_profiles:
-            self.power_ema.load_state_dict(state["power_ema"])
-        if self.snapshots is not None:
-            self.snapshots.forget_after(state["progress"])
+        self.averages.load_state_dict(state, state["progress"])
         self.gradient_step.load_state_dict(state["gradient_step"])
         self.epochs.load_state_dict(state["epochs"])
         if self._teacher_state():
             assert self.teacher is not None and self.teacher.network is not None
             self.teacher.network.load_state_dict(state["teacher"])
         self.progress = state["progress"]
-
-
-def new_network(
-    config: PainterConfig, spec: ImageSpec, seed: int, device: torch.device
-) -> nn.Module:
-    """A fresh network for such images; the same seed gives the same weights."""
-    dtype = precision(device, config.precision) or torch.float32
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = build_network(config.net, spec, dtype, config.augmentation.numbers)
-    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def by_noise(loss: torch.Tensor, sigma: torch.Tensor) -> dict[str, Share]:

@@ -1,0 +1,134 @@
+"""Presets of GANs, as papers put them together, each sized by the images it learns from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from playfield.generative.gan import GANConfig
+from playfield.generative.gan_networks import GAN_SIZES
+from playfield.generative.painting_preset import Larger, PaintingPreset
+from playfield.training.ema import EMAConfig
+from playfield.training.loop import TrainingConfig
+from playfield.training.optimizers import OptimizerConfig
+
+#: Images of up to so many pixels are tiny (digits), or small (frames of games).
+TINY, SMALL = 16, 48
+
+#: Of digits, on two cores: some minutes.
+DIGITS = TrainingConfig(
+    steps=400_000, log_every=5_000, checkpoint_every=100_000, evaluate_every=50_000
+)
+#: Of images of 32 pixels or so: twenty minutes.
+FRAMES = TrainingConfig(
+    steps=200_000, log_every=4_000, checkpoint_every=100_000, evaluate_every=40_000
+)
+#: Of larger ones, on a GPU: R3GAN's on CIFAR-10 is twice that.
+PHOTOGRAPHS = TrainingConfig(
+    steps=100_000_000, log_every=50_000, checkpoint_every=5_000_000, evaluate_every=1_000_000
+)
+
+R3GAN = GANConfig(
+    batch_size=64,
+    loss="relativistic",
+    penalty="r1r2",
+    penalty_weight=1.0,
+    final_penalty_weight=0.1,
+    net=GAN_SIZES["r3gan-tiny"],
+    optimizer=OptimizerConfig(
+        learning_rate=1e-3, schedule="cosine", final_learning_rate=5e-5, beta1=0.0, beta2=0.99
+    ),
+    ema=EMAConfig(ema_half_life=50_000),
+)
+#: Radford et al. 2015.
+DCGAN = GANConfig(
+    batch_size=64,
+    loss="non-saturating",
+    penalty="none",
+    net=GAN_SIZES["dcgan-tiny"],
+    optimizer=OptimizerConfig(learning_rate=2e-4, beta1=0.5, beta2=0.999),
+    ema=EMAConfig(ema_half_life=50_000),
+)
+#: Gulrajani et al. 2017, algorithm 1, on DCGAN's nets without batch norm in the critic.
+WGAN_GP = GANConfig(
+    batch_size=64,
+    loss="wasserstein",
+    penalty="gradient",
+    penalty_weight=10.0,
+    discriminator_steps=5,
+    net=replace(GAN_SIZES["dcgan-tiny"], discriminator_norm="none"),
+    optimizer=OptimizerConfig(learning_rate=1e-4, beta1=0.0, beta2=0.9),
+    ema=EMAConfig(ema_half_life=50_000),
+)
+#: Miyato et al. 2018, their settings for CIFAR-10.
+SNGAN = GANConfig(
+    batch_size=64,
+    loss="hinge",
+    penalty="none",
+    discriminator_steps=5,
+    net=GAN_SIZES["resnet-tiny"],
+    optimizer=OptimizerConfig(learning_rate=2e-4, schedule="linear", beta1=0.0, beta2=0.9),
+    ema=EMAConfig(ema_half_life=50_000),
+)
+
+
+def _larger(config: GANConfig, nets: str) -> tuple[Larger, ...]:
+    """`config` on the larger nets of this kind."""
+    norm = config.net.discriminator_norm
+    small, base = (
+        replace(config, net=replace(GAN_SIZES[f"{nets}-{size}"], discriminator_norm=norm))
+        for size in ("small", "base")
+    )
+    return Larger(TINY, small, FRAMES), Larger(SMALL, base, PHOTOGRAPHS)
+
+
+GAN_PRESETS = (
+    PaintingPreset(
+        "r3gan",
+        "gan",
+        "the defaults: the relativistic loss, R1 and R2, residual nets without norms",
+        R3GAN,
+        DIGITS,
+        larger=_larger(R3GAN, "r3gan"),
+    ),
+    PaintingPreset(
+        "dcgan",
+        "gan",
+        "the loss of 2014 and the convolutional nets of 2015",
+        DCGAN,
+        DIGITS,
+        larger=_larger(DCGAN, "dcgan"),
+    ),
+    PaintingPreset(
+        "wgan-gp",
+        "gan",
+        "a critic that is held to slope 1 by a gradient penalty",
+        WGAN_GP,
+        DIGITS,
+        larger=_larger(WGAN_GP, "dcgan"),
+    ),
+    PaintingPreset(
+        "sngan",
+        "gan",
+        "the hinge loss, and residual nets with spectral norms",
+        SNGAN,
+        DIGITS,
+        larger=_larger(SNGAN, "resnet"),
+    ),
+    PaintingPreset(
+        "gaussians",
+        "gan",
+        "R3GAN on points of the plane: eight or 25 heaps of them, in a minute",
+        replace(
+            R3GAN,
+            batch_size=256,
+            conditional=False,
+            net=GAN_SIZES["mlp"],
+            precision="float32",
+            ema=EMAConfig(ema_half_life=10_000),
+        ),
+        TrainingConfig(
+            steps=400_000, log_every=10_000, checkpoint_every=200_000, evaluate_every=100_000
+        ),
+        data="gaussians:8",
+    ),
+)

@@ -1,0 +1,40 @@
+"""What a preset of a model that paints is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from playfield.generative.objective import ImageSpec
+from playfield.generative.painter_config import PainterConfig
+from playfield.training.loop import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Larger:
+    """What a preset is for larger images."""
+
+    above: int  # pixels of the shorter side; for images with more
+    config: PainterConfig
+    training: TrainingConfig
+
+
+@dataclass(frozen=True)
+class PaintingPreset:
+    """Settings that were tried together."""
+
+    name: str
+    algorithm: str
+    summary: str
+    config: PainterConfig
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    data: str = "digits"
+    larger: tuple[Larger, ...] = ()  # by size, rising
+
+    def sized(self, spec: ImageSpec) -> Self:
+        """The preset as it is for such images."""
+        found = self
+        for each in self.larger:
+            if min(spec.height, spec.width) > each.above:
+                found = replace(found, config=each.config, training=each.training)
+        return found
