@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from playfield.errors import UserError
 from playfield.generative.datasets.gaussians import (
@@ -18,6 +20,7 @@ from playfield.generative.datasets.gaussians import (
 )
 from playfield.generative.datasets.opening import open_data
 from playfield.generative.datasets.options import DataOptions
+from playfield.generative.networks import SIZES, build_network
 
 WORLDS = pytest.mark.parametrize("n", [8, 25])
 
@@ -135,3 +138,12 @@ def test_a_point_counts_within_three_deviations_for_the_nearest_mode_only() -> N
 def test_worlds_that_are_not_there_are_refused(spec: str, options: DataOptions, said: str) -> None:
     with pytest.raises(UserError, match=said):
         open_data(spec, options)
+
+
+def test_a_unet_for_points_has_one_level() -> None:
+    spec = open_data("gaussians:8,count=8").spec
+    with pytest.raises(UserError, match="1x1 can be halved 0 times"):
+        build_network(SIZES["tiny"], spec, torch.float32)
+    network = build_network(replace(SIZES["tiny"], channel_mult=(1,)), spec, torch.float32)
+    said = network(torch.zeros(3, 2, 1, 1), torch.zeros(3), torch.tensor([0, 7, -1]))
+    assert said.shape == (3, 2, 1, 1)
