@@ -2,8 +2,8 @@
 
 Each set of features is taken for the union of balls around its rows, each ball as large as the
 distance to the k-th nearest other row. Precision and recall are the improved ones of Kynkäänniemi
-et al. 2019 (equations 1 and 2), density and coverage those of Naeem et al. 2020 (equations 4 and
-6). Whatever lies on the surface of a ball is inside, as in the first paper; the second one's code
+et al. 2019 (equations 1 and 2), density and coverage those of Naeem et al. 2020 (section 3).
+Whatever lies on the surface of a ball is inside, as in the first paper; the second one's code
 leaves it out, so that among copies, whose balls are points, nothing could be covered.
 """
 
@@ -72,7 +72,7 @@ def expected_coverage(real: int, painted: int, k: int = DENSITY_K) -> float:
     """The coverage of `real` images by as good as real ones, `painted` in number.
 
     A ball is empty if its centre's k nearest among all others are real ones (Naeem et al. 2020,
-    lemma 2). For as many painted as real images it is about 1 - 2^-k, 0.969 for k = 5: no painter
+    section 3). For as many painted as real images it is about 1 - 2^-k, 0.969 for k = 5: no painter
     should be expected to come closer to 1 but one that copies.
     """
     empty = 1.0

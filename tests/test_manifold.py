@@ -109,8 +109,8 @@ def test_a_crowd_where_real_images_are_densest_has_a_density_above_1() -> None:
     assert (found.density, found.coverage) == (6 / 5, 1)
 
 
-def test_one_outlier_among_real_images_makes_recall_of_painted_ones_no_better() -> None:
-    """Density and coverage are built on real images alone: Naeem et al. 2020, figure 3."""
+def test_a_painted_outlier_makes_recall_perfect_and_moves_no_coverage() -> None:
+    """Coverage has balls around real images alone (Naeem et al. 2020, section 3)."""
     real = normal(16, 100, 2)
     outlier = np.concatenate([normal(17, 99, 2, mean=50.0), [[0.0, 0.0]]])
     found = manifold(real, outlier)

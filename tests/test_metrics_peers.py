@@ -20,9 +20,9 @@ from playfield.evaluation.manifold import manifold
 #: more, as in the last case, covariances are singular.
 SHAPES = [(400, 400, 16), (500, 300, 96), (120, 120, 160)]
 #: Relative. Theirs has the roots of eigenvalues that are 0 but for rounding, which ours leaves out.
-FRECHET_TOLERANCE = 1e-6
+FRECHET_TOLERANCE = 1e-7
 #: Relative. The same sums in another order.
-KERNEL_TOLERANCE = 1e-10
+KERNEL_TOLERANCE = 1e-12
 
 Array = NDArray[np.float64]
 
