@@ -45,7 +45,7 @@ def feature_network(words: str, channels: int, device: Device = "cpu") -> Featur
         raise UserError(
             f"--features has to be {RANDOM}, classifier:RUN or one of {kinds}, not {words!r}."
         )
-    return _FROM_FILE[kind](Path(file), device)
+    return _FROM_FILE[kind](Path(file).expanduser(), device)
 
 
 def random_features(channels: int, device: Device = "cpu") -> TorchFeatures:
@@ -98,6 +98,7 @@ def inception_features(
         _ready(network, device),
         prepare,
         device,
+        _block(device),
     )
 
 
@@ -128,6 +129,7 @@ def dinov2_features(path: Path, device: Device = "cpu") -> TorchFeatures:
         _ready(network, device),
         prepare,
         device,
+        _block(device),
     )
 
 
@@ -138,6 +140,11 @@ def weights_sha256(network: nn.Module) -> str:
         digest.update(f"{name} {list(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().numpy().astype("<f4").tobytes())
     return digest.hexdigest()
+
+
+def _block(device: Device) -> int:
+    """Images at once for a large network: few on a processor, which has work enough with them."""
+    return 4 if torch.device(device).type == "cpu" else 64
 
 
 def _ready(network: nn.Module, device: Device) -> nn.Module:

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from playfield.evaluation.images import Features
 
-#: Images that a network sees at once, always; fewer are filled up with black ones.
-BLOCK = 16
+#: Images that are handed to a network at once, unless it is said otherwise.
+BATCH = 128
 
 
 class FeatureNetwork(Protocol):
@@ -49,8 +49,8 @@ class TorchFeatures:
     """A `FeatureNetwork` of torch: bytes, prepared, through `module`.
 
     On a processor an image has the same features bit for bit in any company: how a product is
-    rounded depends on how many rows it has, so the network always sees `BLOCK` images. On a GPU
-    products are of float32 as well, not of TF32.
+    rounded depends on how many rows it has, so the network always sees `block` images, black ones
+    where there are no more. On a GPU products are of float32 as well, not of TF32.
     """
 
     name: str
@@ -60,15 +60,16 @@ class TorchFeatures:
     module: nn.Module  # in `eval()`: [B, …] float32 to [B, D]
     prepare: Callable[[torch.Tensor], torch.Tensor]  # uint8 [B, C, H, W] to what `module` takes
     device: torch.device | str = "cpu"
+    block: int = 16
 
     @torch.inference_mode()
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        rows = [self._features(block) for block in torch.split(torch.tensor(images), BLOCK)]
+        rows = [self._features(block) for block in torch.split(torch.tensor(images), self.block)]
         result: NDArray[np.float32] = torch.cat(rows).cpu().numpy()
         return result
 
     def _features(self, images: torch.Tensor) -> torch.Tensor:
-        filled = F.pad(images, (0, 0) * 3 + (0, BLOCK - len(images)))
+        filled = F.pad(images, (0, 0) * 3 + (0, self.block - len(images)))
         with torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         ):
@@ -77,7 +78,7 @@ class TorchFeatures:
 
 
 def extract(
-    network: FeatureNetwork, images: NDArray[np.uint8], batch_size: int = 8 * BLOCK
+    network: FeatureNetwork, images: NDArray[np.uint8], batch_size: int = BATCH
 ) -> Features:
     """The features of `images` `[N, C, H, W]`, which may be mapped from a file.
 
