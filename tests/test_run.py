@@ -132,6 +132,13 @@ def test_updates_of_the_manifest_last_and_leave_no_litter(tmp_path: Path) -> Non
     assert run.manifest["progress"] == 10
 
 
+def test_a_run_that_was_made_holds_what_a_reader_of_it_gets(tmp_path: Path) -> None:
+    made = Run.create(tmp_path, "first", {**manifest(), "config": {"shape": (1, 8, 8)}})
+    assert made.manifest == Run.open("first", tmp_path).manifest
+    made.update_manifest(training={"betas": (0.5, 0.99)})
+    assert made.manifest == Run.open("first", tmp_path).manifest
+
+
 def test_runs_are_listed_newest_first_without_the_damaged(tmp_path: Path) -> None:
     for name, day in (("old", 1), ("new", 2), ("broken", 3)):
         Run.create(tmp_path, name, {**manifest(), "created": f"2026-01-0{day}T00:00:00+00:00"})

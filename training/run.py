@@ -124,7 +124,8 @@ class Run:
         try:
             root.mkdir(parents=True, exist_ok=True)
             folder = _make_new(root, stem, numbered=name is None)
-            write_atomically(folder / MANIFEST, _encode(manifest))
+            encoded = _encode(manifest)
+            write_atomically(folder / MANIFEST, encoded)
             (folder / "checkpoints").mkdir()
         except FileExistsError:
             if not root.is_dir():
@@ -137,7 +138,7 @@ class Run:
             raise UserError(
                 f"Can't write the run to {root / stem} ({error.strerror}): choose another folder."
             ) from None
-        return cls(folder, dict(manifest))
+        return cls(folder, json.loads(encoded))
 
     @classmethod
     def open(cls, name_or_path: str, root: Path) -> Run:
@@ -183,8 +184,9 @@ class Run:
         """Set fields of `run.json`; raises `OSError` if it can't be written, which changes none."""
         manifest = {**self.manifest, **fields}
         _check_fields(manifest, self.folder / MANIFEST)
-        write_atomically(self.folder / MANIFEST, _encode(manifest))
-        self.manifest = manifest
+        encoded = _encode(manifest)
+        write_atomically(self.folder / MANIFEST, encoded)
+        self.manifest = json.loads(encoded)  # as a reader finds it, with lists for tuples
 
     @contextmanager
     def hold(self) -> Iterator[None]:
