@@ -65,11 +65,13 @@ def _presets() -> list[str]:
         (each.name, each.algorithm, each.env or "any environment", each.summary)
         for each in PRESETS.values()
     ]
-    of_images = [
-        (each.name, each.algorithm, each.data, each.summary)
-        for each in (*PAINTING_PRESETS.values(), *CLASSIFIER_PRESETS.values())
+    painters = [
+        (each.name, each.algorithm, each.data, each.summary) for each in PAINTING_PRESETS.values()
     ]
-    return aligned([*agents, *of_images])
+    judges = [
+        (each.name, each.algorithm, each.data, each.summary) for each in CLASSIFIER_PRESETS.values()
+    ]
+    return aligned([*agents, *painters, *judges])
 
 
 def _data() -> list[str]:

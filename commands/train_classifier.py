@@ -112,6 +112,8 @@ def _train(options: Options) -> int:
     data = open_data_set(options.data, options.images)
     report_damage(data)
     description = describe(data)
+    if description.std == 0:
+        raise UserError(f"All pixels of {data.name} have one value: there is nothing to learn.")
     learned, test, held_out = _parted(data, options)
     training = options.training.over(len(learned), options.model.epochs)
     trainer = ClassifierTrainer(
