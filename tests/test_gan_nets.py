@@ -14,6 +14,7 @@ from playfield.generative.gan_networks import (
 )
 from playfield.generative.objective import ImageSpec
 from playfield.nets.conditional_norm import ConditionalBatchNorm
+from playfield.nets.dcgan import Doubling
 from playfield.nets.initialization import fan_in_normal_
 from playfield.nets.layers import Conv2d, used_weight
 from playfield.nets.mlp_gan import MLPDiscriminator, MLPGenerator
@@ -198,10 +199,11 @@ def test_layers_of_points_have_the_parameters_of_their_products():
 
 @every_net
 @every_dtype
-def test_a_latent_becomes_the_same_image_in_batches_of_any_size(net, dtype):
-    settings = {"generator_channels": 16, "dtype": dtype}
-    paints = randomized(generator(net, (3, 12, 9), **settings)).eval()
-    z, _, label = inputs((3, 12, 9), count=20)
+@pytest.mark.parametrize("planes", [1, 3])
+def test_a_latent_becomes_the_same_image_in_batches_of_any_size(net, dtype, planes):
+    settings = {"generator_channels": 32, "channel_mult": (1, 2), "dtype": dtype}
+    paints = randomized(generator(net, (planes, 12, 9), **settings)).eval()
+    z, _, label = inputs(count=20)
     with torch.no_grad():
         together = paints(z, label)
         for size in (1, 2, 7):
@@ -302,6 +304,15 @@ def test_the_penaltys_gradient_is_that_of_its_differences(net, norm, monkeypatch
         torch._foreach_add_([p.data for p in weights], direction, alpha=step)
         values.append(penalty(tells, x.double(), label).item())
     assert (values[0] - values[1]) / 2e-7 == pytest.approx(slope, rel=1e-4)
+
+
+@pytest.mark.parametrize(("net", "norm"), [*ALONE, ("dcgan", "batch")])
+def test_every_parameter_of_a_discriminator_learns_under_any_norm(net, norm):
+    tells = discriminator(net, discriminator_norm=norm, start_size=2)
+    _, x, label = inputs()
+    tells(x, label).square().sum().backward()
+    for name, parameter in tells.named_parameters():
+        assert parameter.grad is not None, name
 
 
 @every_net
@@ -410,6 +421,27 @@ def test_without_classes_a_norm_learns_one_gain_for_all():
     assert {name for name, _ in norm.named_parameters()} == {"norm.weight", "norm.bias"}
     x = torch.randn(2, 3, 4, 4)
     assert torch.equal(norm(x, torch.tensor([0, 5])), norm(x, torch.tensor([-1, -1])))
+
+
+# --- DCGAN and SNGAN ------------------------------------------------------------------------------
+
+
+def test_a_transposed_convolution_doubles_and_keeps_the_variance():
+    doubled = Doubling(64, 64, bias=True)(torch.randn(4, 64, 8, 8))
+    assert doubled.shape == (4, 64, 16, 16)
+    # At the border products are missing.
+    assert doubled[:, :, 2:-2, 2:-2].var().item() == pytest.approx(1, rel=0.1)
+
+
+def test_a_residual_discriminator_sums_over_all_places():
+    tells = discriminator("resnet")
+    seen = []
+    tells.minibatch_std.register_forward_hook(lambda _, __, output: seen.append(output))
+    features = tells.features(inputs()[1])
+    assert seen[0].shape[2:] == (5, 7)
+    by_hand = sum(seen[0][:, :, i, j] for i in range(5) for j in range(7))
+    torch.testing.assert_close(features, by_hand)
+    assert features.min() >= 0
 
 
 # --- R3GAN ----------------------------------------------------------------------------------------
