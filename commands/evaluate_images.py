@@ -178,18 +178,14 @@ def _real(options: Options, source: Run | ImageData) -> ImageData:
 
 def _held_out(options: Options, real: ImageData) -> ImageData | None:
     from playfield.commands.data_sets import open_data_set, report_damage
-    from playfield.commands.image_measurement import check_images
+    from playfield.commands.image_measurement import check_held_out, check_images
 
     if options.test_data is None:
         return None
     held_out = open_data_set(options.test_data, options.images)
     report_damage(held_out)
     check_images("test", held_out, real)
-    if held_out.fingerprint() == real.fingerprint():
-        raise UserError(
-            f"{held_out.name} holds the very images that painted ones are compared with: name "
-            "others with --test-data, which the painter did not learn from."
-        )
+    check_held_out(held_out, real)
     return held_out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +69,30 @@ def check_images(kind: str, images: ImageData, real: ImageData) -> None:
             f"The {kind} images of {images.name} are of {sizes(images.spec.shape)} (channels, "
             f"height, width) and those of {real.name} of {sizes(real.spec.shape)}: bring both to "
             "one with --resize and --channels."
+        )
+
+
+def check_held_out(held_out: ImageData, real: ImageData) -> None:
+    """Tell of test images that `real` holds too; raise `UserError` where most of them are such."""
+    learned, tested = (
+        [
+            blake2b(image.tobytes(), digest_size=16).digest()
+            for part in data.blocks()
+            for image in part
+        ]
+        for data in (real, held_out)
+    )
+    known = set(learned)
+    shared = sum(digest in known for digest in tested)
+    if 2 * shared > len(tested):
+        raise UserError(
+            f"{shared:,} of the {len(tested):,} images of {held_out.name} are in {real.name} too, "
+            "which painted ones are compared with: name others with --test-data, which the painter "
+            "did not learn from."
+        )
+    if shared:
+        stored.report(
+            f"{shared:,} of the {len(tested):,} images of {held_out.name} are in {real.name} too."
         )
 
 

@@ -23,11 +23,16 @@ TRAIN, TEST = "digits,split=train", "digits,split=test"
 QUICK = ("--threads", "1", "--device", "cpu")
 
 
+@pytest.fixture(scope="module")
+def module_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of this test's own."""
-    monkeypatch.setenv("PLAYFIELD_DATA", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+def cache(module_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of these tests' own."""
+    monkeypatch.setenv("PLAYFIELD_DATA", str(module_cache))
+    return module_cache
 
 
 @pytest.fixture
@@ -292,7 +297,11 @@ def test_images_of_other_sizes_or_channels_are_told(
         (["flow", "--features", "classifier:absent"], "There is no run 'absent'"),
         (["flow", "--classifier", "flow"], "is no classifier's"),
         (["flow", "--accuracy-score"], "name them with --test-data"),
-        (["flow", "--test-data", "digits"], "the very images"),
+        (
+            ["flow", "--test-data", "digits"],
+            "1,797 of the 1,797 images of digits are in digits too",
+        ),
+        (["flow", "--test-data", TEST], "299 of the 299 images"),
         (["flow", "--sampler", "heun", "--churn", "-1"], "churn has to be"),
         (["flow", "--sampler", "consistency"], "does not fit"),
         (["flow", "-n", "0"], "--number has to be 1 or more"),
