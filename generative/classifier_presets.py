@@ -61,7 +61,7 @@ PRESETS = {
                     optimizer="adamw",
                     learning_rate=1e-3,
                     schedule="cosine",
-                    warmup_steps=10_000,
+                    warmup_steps=2_000,
                     weight_decay=0.1,
                 ),
             ),
