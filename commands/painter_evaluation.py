@@ -37,10 +37,6 @@ COUNT = 64
 MOST_NEIGHBOURS = 50_000
 #: Samples shown with their nearest training images.
 PAIRS = 16
-#: The data's images that painted ones are compared with, spread over all of it: at most so many,
-#: and as many are painted. The Fréchet distance of the random features needs 257 of each; more
-#: would be exacter, and cost training more of its time.
-NUMBER = 512
 #: What is asked of them, and what that finds.
 METRICS = ("frechet_distance", "manifold", "diversity")
 FOUND = ("frechet_distance", "precision", "recall", "coverage", "diversity")
@@ -50,15 +46,17 @@ BEST = Best("paint/frechet_distance", lowest=True)
 
 
 def during_training(
-    trainer: PainterTrainer, data: ImageData, run: Run
+    trainer: PainterTrainer, data: ImageData, run: Run, *, number: int
 ) -> Callable[[], Mapping[str, float | Picture]]:
     """What the training loop calls to see how its model paints.
 
     The same seeds and labels each time, so that two evaluations differ by the weights alone; none
     of it draws from what training draws from. The grid is kept as `samples/<progress>.png` too.
+    At most `number` of the data's images, spread over all of it, are compared with as many painted
+    ones.
     """
     images = data.spread(MOST_NEIGHBOURS)
-    comparison = _Comparison(trainer, data)
+    comparison = _Comparison(trainer, data, number)
     count = max(comparison.count, COUNT)
     labels = _labels(trainer, data, count)
     # What is learned from fits the memory, and an image is the same in batches of any size.
@@ -108,15 +106,15 @@ class _Comparison:
     Nothing is compared where the data has too few images for it, or only one in many copies.
     """
 
-    def __init__(self, trainer: PainterTrainer, data: ImageData) -> None:
+    def __init__(self, trainer: PainterTrainer, data: ImageData, number: int) -> None:
         self._network = random_features(data.spec.channels, trainer.device)
-        self._real = extract(self._network, data.spread(NUMBER))
+        self._real = extract(self._network, data.spread(max(number, 1)))
         self._data = data.name
         size = self._network.size
         self._metrics = [
             metric
             for metric in METRICS
-            if len(self._real) >= images_needed(metric, size) and not self._real.alike
+            if number >= len(self._real) >= images_needed(metric, size) and not self._real.alike
         ]
 
     @property

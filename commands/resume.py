@@ -97,10 +97,11 @@ def _play_on(old: Run, options: Options) -> Outcome:
 def _paint_on(old: Run, options: Options) -> Outcome:
     from playfield.commands import stored, stored_painter
     from playfield.commands.painter_evaluation import BEST, during_training
+    from playfield.generative.training import PaintingTrainingConfig
     from playfield.training.devices import resolve_device, usable_cores
-    from playfield.training.loop import TrainingConfig, train
+    from playfield.training.loop import train
 
-    training = _training(old, TrainingConfig, options)
+    training = _training(old, PaintingTrainingConfig, options)
     device = resolve_device(options.device or old.manifest["device"])
     threads = options.threads if options.threads is not None else usable_cores()
     threads = _set_threads(old, threads, options)
@@ -110,7 +111,7 @@ def _paint_on(old: Run, options: Options) -> Outcome:
     trainer = stored_painter.stored_trainer(old, data, device, steps=training.steps)
     old.update_manifest(training=asdict(training), device=str(device), threads=threads)
     stored_painter.keep_snapshots(trainer, old)
-    evaluate = during_training(trainer, data, old)
+    evaluate = during_training(trainer, data, old, number=training.evaluate_images)
     outcome = train(trainer, old, training, evaluate=evaluate, best=BEST, resume_from=checkpoint)
     stored_painter.conclude(trainer, old)
     return outcome

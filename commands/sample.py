@@ -70,7 +70,8 @@ class Options:
     """averaged, newest (those of the last update), or the width of an average (sigma_rel) such as
     0.1, made from the run's snapshots."""
     checkpoint: str | None = None
-    """Which checkpoint, by its images or path; None: the newest intact one."""
+    """Which checkpoint, by its images or path, or best (by the distance measured while it was
+    trained) or last; None: the newest intact one."""
     batch_size: int = 64
     """Images to paint at once."""
     device: str = "auto"
@@ -215,7 +216,7 @@ def _autoguided(
     if scale == 1:
         raise UserError("--autoguide does nothing at --guidance 1: say how much, such as 2.")
     # A colon stands in no run's name, but a path may have one.
-    match = re.fullmatch(r"(.+):([\d,_]+)", options.autoguide)
+    match = re.fullmatch(r"(.+):([\d,_]+|best|last)", options.autoguide)
     name, wanted = match.groups() if match else (options.autoguide, None)
     other = Run.open(name, options.root)
     painter_of(other)

@@ -7,9 +7,8 @@ from dataclasses import replace
 import torch
 
 from playfield.commands import stored
-from playfield.commands.data_sets import open_data_set, report_damage
+from playfield.commands.data_sets import reopen
 from playfield.errors import UserError
-from playfield.generative.datasets.options import DataOptions
 from playfield.generative.denoiser_config import DenoiserConfig
 from playfield.generative.images import ImageData
 from playfield.generative.painter import PainterTrainer
@@ -46,18 +45,7 @@ def stored_data(run: Run) -> ImageData:
 
     Raises `UserError` where they are not there any more, or not the same.
     """
-    known = stored_description(run)
-    # Where there is no GPU any more, its images lie in memory.
-    gone = known.placement.startswith("cuda") and not torch.cuda.is_available()
-    options = DataOptions(placement="cpu" if gone else known.placement)
-    data = open_data_set(known.name, options)
-    report_damage(data)
-    if data.fingerprint() != known.fingerprint:
-        raise UserError(
-            f"The images of {known.name} are not those that run {run.name!r} learned from "
-            f"({len(data):,} now, {known.count:,} then): bring those back, or train anew."
-        )
-    return data
+    return reopen(stored_description(run), run.name)
 
 
 def new_trainer(

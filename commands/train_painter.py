@@ -14,7 +14,7 @@ from playfield.errors import UserError
 from playfield.generative.datasets.options import DataOptions
 from playfield.generative.painter_config import PainterConfig
 from playfield.generative.registry import Painter
-from playfield.training.loop import TrainingConfig
+from playfield.generative.training import PaintingTrainingConfig
 from playfield.training.places import runs_root
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Options(Generic[C]):
 
     model: C
     """The family's settings."""
-    training: TrainingConfig
+    training: PaintingTrainingConfig
     """How long to train; when to log, save and paint samples."""
     data: str = "digits"
     """Images to learn from, such as digits, folder:pictures or atari:Breakout: see `playfield list
@@ -167,7 +167,7 @@ def _train(
     from playfield.commands import stored_painter
     from playfield.commands.data_sets import report_damage
     from playfield.commands.ending import finish
-    from playfield.commands.painter_evaluation import during_training
+    from playfield.commands.painter_evaluation import BEST, during_training
     from playfield.training.devices import resolve_device, set_threads
     from playfield.training.loop import train
     from playfield.training.run import Run, new_manifest
@@ -203,7 +203,7 @@ def _train(
         ),
     )
     stored_painter.keep_snapshots(trainer, new_run)
-    evaluate = during_training(trainer, data, new_run)
-    outcome = train(trainer, new_run, options.training, evaluate=evaluate)
+    evaluate = during_training(trainer, data, new_run, number=options.training.evaluate_images)
+    outcome = train(trainer, new_run, options.training, evaluate=evaluate, best=BEST)
     stored_painter.conclude(trainer, new_run)
     return finish(new_run, outcome)

@@ -120,7 +120,7 @@ GAN_SIZES: dict[str, GANNetConfig] = {
         discriminator_norm="spectral",
     ),
     "r3gan-tiny": GANNetConfig(
-        generator_channels=48, discriminator_channels=48, channel_mult=(1, 2)
+        generator_channels=32, discriminator_channels=32, channel_mult=(1, 2)
     ),
     # For images of 32 pixels or so.
     "dcgan-small": GANNetConfig(
@@ -169,7 +169,7 @@ GAN_SIZES: dict[str, GANNetConfig] = {
     ),
     # For points in the plane.
     "mlp": GANNetConfig(
-        net="mlp", latent=16, generator_channels=128, discriminator_channels=128, blocks=3
+        net="mlp", latent=2, generator_channels=128, discriminator_channels=128, blocks=3
     ),
 }
 

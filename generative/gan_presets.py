@@ -7,23 +7,23 @@ from dataclasses import replace
 from playfield.generative.gan import GANConfig
 from playfield.generative.gan_networks import GAN_SIZES
 from playfield.generative.painting_preset import Larger, PaintingPreset
+from playfield.generative.training import PaintingTrainingConfig
 from playfield.training.ema import EMAConfig
-from playfield.training.loop import TrainingConfig
 from playfield.training.optimizers import OptimizerConfig
 
 #: Images of up to so many pixels are tiny (digits), or small (frames of games).
 TINY, SMALL = 16, 48
 
 #: Of digits, on two cores: some minutes.
-DIGITS = TrainingConfig(
+DIGITS = PaintingTrainingConfig(
     steps=400_000, log_every=5_000, checkpoint_every=100_000, evaluate_every=50_000
 )
 #: Of images of 32 pixels or so: twenty minutes.
-FRAMES = TrainingConfig(
+FRAMES = PaintingTrainingConfig(
     steps=200_000, log_every=4_000, checkpoint_every=100_000, evaluate_every=40_000
 )
 #: Of larger ones, on a GPU: R3GAN's on CIFAR-10 is twice that.
-PHOTOGRAPHS = TrainingConfig(
+PHOTOGRAPHS = PaintingTrainingConfig(
     steps=100_000_000, log_every=50_000, checkpoint_every=5_000_000, evaluate_every=1_000_000
 )
 
@@ -87,7 +87,8 @@ GAN_PRESETS = (
         "gan",
         "the defaults: the relativistic loss, R1 and R2, residual nets without norms",
         R3GAN,
-        DIGITS,
+        # Penalties make its steps dear, and its learning rate ends with the run.
+        replace(DIGITS, steps=200_000),
         larger=_larger(R3GAN, "r3gan"),
     ),
     PaintingPreset(
@@ -120,14 +121,24 @@ GAN_PRESETS = (
         "R3GAN on points of the plane: eight or 25 heaps of them, in a minute",
         replace(
             R3GAN,
-            batch_size=256,
+            batch_size=128,
             conditional=False,
+            # Heaps are narrow and far apart, so the discriminator has to be steep.
+            penalty_weight=0.02,
+            final_penalty_weight=0.002,
+            optimizer=OptimizerConfig(
+                learning_rate=3e-3,
+                schedule="cosine",
+                final_learning_rate=5e-5,
+                beta1=0.5,
+                beta2=0.99,
+            ),
             net=GAN_SIZES["mlp"],
             precision="float32",
             ema=EMAConfig(ema_half_life=10_000),
         ),
-        TrainingConfig(
-            steps=400_000, log_every=10_000, checkpoint_every=200_000, evaluate_every=100_000
+        PaintingTrainingConfig(
+            steps=300_000, log_every=10_000, checkpoint_every=100_000, evaluate_every=50_000
         ),
         data="gaussians:8",
     ),

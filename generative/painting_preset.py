@@ -7,7 +7,7 @@ from typing import Self
 
 from playfield.generative.objective import ImageSpec
 from playfield.generative.painter_config import PainterConfig
-from playfield.training.loop import TrainingConfig
+from playfield.generative.training import PaintingTrainingConfig
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Larger:
 
     above: int  # pixels of the shorter side; for images with more
     config: PainterConfig
-    training: TrainingConfig
+    training: PaintingTrainingConfig
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PaintingPreset:
     algorithm: str
     summary: str
     config: PainterConfig
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    training: PaintingTrainingConfig = field(default_factory=PaintingTrainingConfig)
     data: str = "digits"
     larger: tuple[Larger, ...] = ()  # by size, rising
 

@@ -10,21 +10,21 @@ from playfield.generative.gan_presets import GAN_PRESETS
 from playfield.generative.networks import SIZES
 from playfield.generative.painting_preset import PaintingPreset
 from playfield.generative.reflow import ReflowConfig
+from playfield.generative.training import PaintingTrainingConfig
 from playfield.training.ema import EMAConfig
-from playfield.training.loop import TrainingConfig
 from playfield.training.optimizers import OptimizerConfig
 from playfield.training.presets import find_preset
 
 #: Of digits, on two cores: some minutes.
-DIGITS = TrainingConfig(
-    steps=300_000, log_every=5_000, checkpoint_every=100_000, evaluate_every=50_000
+DIGITS = PaintingTrainingConfig(
+    steps=300_000, log_every=5_000, checkpoint_every=100_000, evaluate_every=100_000
 )
 #: Of images of 32 pixels: twenty minutes on two quiet cores, half an hour on one.
-SMALL = TrainingConfig(
+SMALL = PaintingTrainingConfig(
     steps=200_000, log_every=4_000, checkpoint_every=100_000, evaluate_every=40_000
 )
 #: EDM's on CIFAR-10, for a GPU: 200 million images.
-BASE = TrainingConfig(
+BASE = PaintingTrainingConfig(
     steps=200_000_000, log_every=50_000, checkpoint_every=5_000_000, evaluate_every=1_000_000
 )
 
@@ -68,8 +68,8 @@ PRESETS = {
             "reflow",
             "the defaults: a flow of digits made straighter",
             ReflowConfig(),
-            TrainingConfig(
-                steps=200_000, log_every=5_000, checkpoint_every=100_000, evaluate_every=50_000
+            PaintingTrainingConfig(
+                steps=200_000, log_every=5_000, checkpoint_every=100_000, evaluate_every=100_000
             ),
         ),
         PaintingPreset(
@@ -77,8 +77,8 @@ PRESETS = {
             "consistency",
             "the defaults: a model of digits tuned for one or two steps",
             ConsistencyConfig(optimizer=OptimizerConfig("radam", 1e-4)),
-            TrainingConfig(
-                steps=400_000, log_every=5_000, checkpoint_every=100_000, evaluate_every=50_000
+            PaintingTrainingConfig(
+                steps=400_000, log_every=5_000, checkpoint_every=100_000, evaluate_every=100_000
             ),
         ),
         PaintingPreset(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from playfield.errors import DamagedFileError, UserError
 from playfield.generative.denoiser_config import DenoiserConfig
+from playfield.generative.judges import JUDGES
 from playfield.generative.model import PaintingModel
 from playfield.generative.objective import ImageSpec
 from playfield.generative.painter_config import PainterConfig
@@ -46,7 +47,7 @@ def load_painter(
 
     Args:
         run: its folder, or its name in `root` (None: where runs are kept).
-        checkpoint: by progress or path; None: the newest intact one.
+        checkpoint: by progress or path, or best or last; None: the newest intact one.
         weights: "averaged", "newest", or a number such as "0.1": see `stored_model`.
         device: auto, cpu, cuda, cuda:1 or mps.
 
@@ -92,6 +93,12 @@ def painter_of(run: Run) -> Painter:
     name = run.manifest["algorithm"]
     if name in PAINTERS and "data" in run.manifest:
         return PAINTERS[name]
+    if name in JUDGES:
+        raise UserError(
+            f"Run {run.name!r} is of a {name} (on {run.world}), which says what images show and "
+            f"paints none: `playfield eval {run.argument}` measures it, and `playfield "
+            f"evaluate-images RUN --features classifier:{run.argument}` measures painters with it."
+        )
     if "env" in run.manifest:
         raise UserError(
             f"Run {run.name!r} is of an agent ({name} on {run.world}), which plays and does not "

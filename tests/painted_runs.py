@@ -15,6 +15,8 @@ TINY = (
     # So fast that classes, checkpoints and averages differ after few images.
     *("--learning-rate", "0.01", "--warmup-steps", "0", "--ema-half-life", "200"),
     *("--ema-ramp-up", "0"),
+    # What an evaluation measures takes longer than these runs, and has tests of its own.
+    *("--evaluate-images", "0"),
 )
 #: Of the runs that learn: images seen, and images between two checkpoints.
 STEPS, EVERY = 384, 192

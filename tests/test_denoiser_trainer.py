@@ -226,7 +226,7 @@ def test_painting_in_between_changes_nothing_of_training(data: ImageData, tmp_pa
 
     plain, watched = (trainer_of(DiffusionConfig(**SMALL), data) for _ in range(2))
     run = Run.create(tmp_path, "watched", manifest())
-    evaluate = during_training(watched, data, run)
+    evaluate = during_training(watched, data, run, number=0)
     for _ in range(4):
         plain.step()
         watched.step()
@@ -245,7 +245,7 @@ def test_no_more_images_are_painted_at_once_than_are_learned_from(
     seen: list[int] = []
     for network in (trainer.network, trainer.averages.ema.network):
         network.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
-    during_training(trainer, data, Run.create(tmp_path, "large", manifest()))()
+    during_training(trainer, data, Run.create(tmp_path, "large", manifest()), number=0)()
     assert set(seen) == {SMALL["batch_size"]}
 
 

@@ -13,7 +13,7 @@ from fake_trainer import SilentDisplay, manifest
 from numpy.typing import NDArray
 
 from playfield.commands import painter_evaluation
-from playfield.commands.painter_evaluation import BEST, COUNT, NUMBER, during_training
+from playfield.commands.painter_evaluation import BEST, COUNT, during_training
 from playfield.commands.stored_painter import new_trainer
 from playfield.generative.diffusion import DiffusionConfig
 from playfield.generative.images import ImageData, images_from_arrays
@@ -25,6 +25,8 @@ from playfield.training.optimizers import OptimizerConfig
 from playfield.training.run import Run
 
 CPU = torch.device("cpu")
+#: Images that are compared.
+NUMBER = 512
 CONFIG = DiffusionConfig(
     batch_size=64,
     net=NetConfig(base_channels=8, channel_mult=(1,), blocks=1),
@@ -79,7 +81,7 @@ def test_the_data_itself_is_at_no_distance_and_covers_all(
 ) -> None:
     data = images(300)
     Stub(monkeypatch, real_again(data))
-    found = during_training(trainer_of(data), data, run)()
+    found = during_training(trainer_of(data), data, run, number=NUMBER)()
     assert found.keys() >= FOUND
     assert found["paint/frechet_distance"] == pytest.approx(0, abs=1e-6)
     assert {found[f"paint/{name}"] for name in ("precision", "recall", "coverage")} == {1.0}
@@ -91,7 +93,7 @@ def test_a_painter_of_one_image_is_seen_and_not_the_end(
 ) -> None:
     data = images(300)
     Stub(monkeypatch, lambda seeds, label: torch.zeros(len(seeds), 1, 6, 6))
-    found = during_training(trainer_of(data), data, run)()
+    found = during_training(trainer_of(data), data, run, number=NUMBER)()
     assert found["paint/diversity"] == 0
     assert found["paint/recall"] <= 1 / 300
     assert found["paint/frechet_distance"] > 1
@@ -102,7 +104,7 @@ def test_labels_are_asked_for_as_often_as_the_data_has_them(
 ) -> None:
     data = images(700)
     stub = Stub(monkeypatch, lambda seeds, label: torch.zeros(len(seeds), 1, 6, 6))
-    during_training(trainer_of(data), data, run)()
+    during_training(trainer_of(data), data, run, number=NUMBER)()
     count = len(data.spread(NUMBER))
     assert count == 350  # every other one: as many are painted
     assert np.bincount(stub.labels[:count]).tolist() == [200, 100, 50]
@@ -114,7 +116,9 @@ def test_a_painter_that_knows_no_classes_is_asked_for_none(
 ) -> None:
     data = images(300)
     stub = Stub(monkeypatch, real_again(data))
-    evaluate = during_training(trainer_of(data, replace(CONFIG, conditional=False)), data, run)
+    evaluate = during_training(
+        trainer_of(data, replace(CONFIG, conditional=False)), data, run, number=NUMBER
+    )
     assert evaluate().keys() >= FOUND
     assert set(stub.labels) == {-1}
 
@@ -133,7 +137,7 @@ def test_what_few_images_cannot_tell_is_not_told(
 ) -> None:
     data = images(count, labels=np.arange(count) % 3)
     Stub(monkeypatch, lambda seeds, label: torch.rand(len(seeds), 1, 6, 6))
-    found = during_training(trainer_of(data), data, run)()
+    found = during_training(trainer_of(data), data, run, number=NUMBER)()
     assert found.keys() & FOUND == FOUND - missing
     assert found.keys() >= {"samples/averaged", "paint/neighbour_distance"}
 
@@ -144,7 +148,7 @@ def test_data_of_one_image_in_copies_is_shown_without_numbers(
     one = images(2)
     data = images_from_arrays("copies", one.images()[:1].repeat(300, 0), None)
     Stub(monkeypatch, lambda seeds, label: torch.rand(len(seeds), 1, 6, 6))
-    found = during_training(trainer_of(data), data, run)()
+    found = during_training(trainer_of(data), data, run, number=NUMBER)()
     assert not found.keys() & FOUND
     assert "samples/averaged" in found
 
@@ -158,7 +162,7 @@ def test_two_evaluations_of_the_same_weights_are_the_same(run: Run) -> None:
     data = images(260)
     trainer = trainer_of(data)
     trainer.step()
-    evaluate = during_training(trainer, data, run)
+    evaluate = during_training(trainer, data, run, number=NUMBER)
     first, second = evaluate(), evaluate()
     for name in FOUND:
         assert first[name] == second[name]
@@ -168,7 +172,7 @@ def test_two_evaluations_of_the_same_weights_are_the_same(run: Run) -> None:
 def test_evaluating_changes_neither_the_trainer_nor_any_generator(run: Run) -> None:
     data = images(260)
     plain, watched = trainer_of(data), trainer_of(data)
-    evaluate = during_training(watched, data, run)
+    evaluate = during_training(watched, data, run, number=NUMBER)
     before = torch.get_rng_state()
     for _ in range(2):
         plain.step()
@@ -197,7 +201,7 @@ def test_the_least_distance_is_the_run_s_best_checkpoint(
     config = TrainingConfig(
         steps=256, log_every=64, checkpoint_every=64, keep_checkpoints=1, evaluate_every=64
     )
-    evaluate = during_training(trainer, data, run)
+    evaluate = during_training(trainer, data, run, number=NUMBER)
     outcome = train(trainer, run, config, evaluate=evaluate, best=BEST, display=SilentDisplay())
     assert outcome.best is not None
     assert (outcome.best.progress, outcome.best.metric) == (128, "paint/frechet_distance")

@@ -116,7 +116,7 @@ def test_images_of_a_folder_that_have_changed_are_not_learned_from_further(
     images[3, 4, 5] ^= 1
     np.savez(tmp_path / "images.npz", images=images)
     said = playfield.refuses("resume", "mine", "--steps", "640")
-    assert "are not those that run 'mine' learned from" in said
+    assert "are not those of run 'mine'" in said
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -144,18 +144,18 @@ def test_few_pictures_are_learned_from_and_damaged_ones_told(
 def test_images_on_the_disk_stay_there_when_a_run_goes_on(
     playfield: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from playfield.commands import stored_painter
+    from playfield.commands import data_sets
 
     folder = train(playfield, "diffusion", "mapped", "--placement", "mmap", steps=64)
     assert json.loads((folder / "run.json").read_text())["data"]["placement"] == "mmap"
     placed = []
-    open_data_set = stored_painter.open_data_set
+    open_data_set = data_sets.open_data_set
 
     def watched(*args: Any) -> Any:
         placed.append(open_data_set(*args))
         return placed[-1]
 
-    monkeypatch.setattr(stored_painter, "open_data_set", watched)
+    monkeypatch.setattr(data_sets, "open_data_set", watched)
     assert playfield("resume", "mapped", "--steps", "96").code == 0
     assert [data.store.placement for data in placed] == ["mmap"]
     # A run from before this was kept learns from memory, as it did.

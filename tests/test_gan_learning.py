@@ -1,0 +1,51 @@
+"""GANs learn: in the worlds of Gaussians, where the modes that are lost can be counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from playfield.generative.datasets.gaussians import Coverage, covered_modes, modes
+from playfield.generative.datasets.opening import open_data
+from playfield.generative.datasets.options import DataOptions
+from playfield.generative.gan_presets import GAN_PRESETS
+from playfield.generative.objective import NO_LABEL
+from playfield.generative.sampling import SamplerConfig, paint
+
+STD = 0.03
+
+
+def painted_points(count: int, images: int) -> tuple[NDArray[np.float32], int]:
+    """2,000 points of the preset `gaussians` after `images`, and how many alarms rang."""
+    preset = next(preset for preset in GAN_PRESETS if preset.name == "gaussians")
+    data = open_data(f"gaussians:{count}", DataOptions())
+    trainer = preset.config.build_trainer(
+        data, None, seed=0, device=torch.device("cpu"), steps=images
+    )
+    while trainer.progress < images:
+        trainer.step()
+    model = trainer.painting_model()
+    points = paint(model, SamplerConfig(), range(2000), torch.full((2000,), NO_LABEL))
+    return points.flatten(1).numpy(), len(trainer.diagnosis())
+
+
+def coverage(count: int, images: int) -> Coverage:
+    points, alarms = painted_points(count, images)
+    assert alarms == 0
+    return covered_modes(points, modes(count), STD)
+
+
+def test_r3gan_finds_all_of_eight_gaussians() -> None:
+    found = coverage(8, 120_000)
+    assert found.modes == 8
+    # A mode can be hit by chance, so most points have to lie within three deviations of one.
+    assert found.share > 0.5
+
+
+@pytest.mark.slow
+def test_r3gan_finds_all_of_25_gaussians() -> None:
+    found = coverage(25, 300_000)
+    assert found.modes == 25
+    assert found.share > 0.35
