@@ -28,7 +28,7 @@ FORMAT = 1
 RESULTS = Path(__file__).resolve().parent / "results"
 PEERS = (
     "stable-baselines3", "opencv-python-headless", "cpprb", "torchrl", "tensordict", "tianshou",
-    "diffusers", "denoising-diffusion-pytorch"
+    "diffusers", "denoising-diffusion-pytorch", "torchgan", "torch-mimicry",
 )  # fmt: skip
 #: Options of command lines that name this machine's folders.
 PATH_OPTIONS = ("--root",)
