@@ -9,7 +9,7 @@ import torch
 
 from playfield.commands import atari_frames, stored
 from playfield.errors import UserError
-from playfield.generative.datasets.opening import KINDS, open_data
+from playfield.generative.datasets.opening import KINDS, open_data, size_asked
 from playfield.generative.datasets.options import DataOptions
 from playfield.generative.datasets.spec import Kind
 from playfield.generative.images import ImageData
@@ -29,6 +29,15 @@ def open_data_set(spec: str, options: DataOptions) -> ImageData:
     See `generative.datasets.opening.open_data`, which knows neither emulators nor agents.
     """
     return open_data(spec, options, _MORE)
+
+
+def size_of(spec: str, options: DataOptions) -> tuple[int, int]:
+    """Height and width of the images that `spec` names, which are opened only to learn that."""
+    size = size_asked(spec, options, _MORE)
+    if size is None:
+        images = open_data_set(spec, options).spec
+        size = images.height, images.width
+    return size
 
 
 def reopen(known: DataDescription, run_name: str) -> ImageData:

@@ -126,9 +126,10 @@ def run(args: Sequence[str]) -> int:
         print("\n".join(preview(first, *shutil.get_terminal_size())))
     plan = task.plan
     places = out if options.trajectory is None else f"{out} and {options.trajectory}"
+    steps = "1 step" if plan.steps == 1 else f"{plan.steps} steps"
+    calls = "1 network call" if task.network_calls == 1 else f"{task.network_calls} network calls"
     print(
-        f"{count:,} images by {task.way}, {plan.steps} steps, {task.network_calls} network calls "
-        f"each (NFE), {count / max(seconds, 1e-9):,.1f} images/s, written to {places}"
+        f"{count:,} images by {task.way}, {steps}, {calls} each (NFE), {count / max(seconds, 1e-9):,.1f} images/s, written to {places}"
     )
     return 0
 

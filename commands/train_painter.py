@@ -18,7 +18,6 @@ from playfield.generative.training import PaintingTrainingConfig
 from playfield.training.places import runs_root
 
 if TYPE_CHECKING:
-    from playfield.generative.images import ImageData
     from playfield.generative.painting_preset import PaintingPreset
     from playfield.training.run import Run
 
@@ -69,17 +68,18 @@ def run(chosen: Painter, args: Sequence[str]) -> int:
     source = _source(chosen, arguments.value_of("--init-from", args), root, args)
     preset = _preset(chosen, preset_name)
     options = _parse(chosen, args, _defaults(preset, source))
-    data = None
     if preset.larger:
+        from playfield.commands.data_sets import size_of
+
         # The options again, on the settings for images as large as these.
-        data = _open(options)
-        options = _parse(chosen, args, _defaults(preset.sized(data.spec), source))
+        preset = preset.sized(*size_of(options.data, options.images))
+        options = _parse(chosen, args, _defaults(preset, source))
     if options.seed < 0:
         raise UserError(f"--seed has to be 0 or more, not {options.seed}.")
     if options.dry_run:
         print(json.dumps(_resolved(chosen, options), indent=2))
         return 0
-    return _train(chosen, options, source, data)
+    return _train(chosen, options, source)
 
 
 def _parse(
@@ -95,12 +95,6 @@ def _preset(chosen: Painter, name: str | None) -> PaintingPreset:
     from playfield.generative.presets import default_preset, preset
 
     return default_preset(chosen.name) if name is None else preset(name, chosen.name)
-
-
-def _open(options: Options[PainterConfig]) -> ImageData:
-    from playfield.commands.data_sets import open_data_set
-
-    return open_data_set(options.data, options.images)
 
 
 def _source(chosen: Painter, name: str | None, root: Path, args: Sequence[str]) -> Run | None:
@@ -161,11 +155,9 @@ def _resolved(chosen: Painter, options: Options[PainterConfig]) -> dict[str, Any
     }
 
 
-def _train(
-    chosen: Painter, options: Options[PainterConfig], source: Run | None, data: ImageData | None
-) -> int:
+def _train(chosen: Painter, options: Options[PainterConfig], source: Run | None) -> int:
     from playfield.commands import stored_painter
-    from playfield.commands.data_sets import report_damage
+    from playfield.commands.data_sets import open_data_set, report_damage
     from playfield.commands.ending import finish
     from playfield.commands.painter_evaluation import BEST, during_training
     from playfield.training.devices import resolve_device, set_threads
@@ -177,7 +169,7 @@ def _train(
     teacher, origin = None, None
     if source is not None:
         teacher, origin = stored_painter.teacher_from(source, device)
-    data = _open(options) if data is None else data
+    data = open_data_set(options.data, options.images)
     report_damage(data)
     trainer = stored_painter.new_trainer(
         options.model,

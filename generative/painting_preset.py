@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from playfield.generative.objective import ImageSpec
 from playfield.generative.painter_config import PainterConfig
 from playfield.generative.training import PaintingTrainingConfig
 
@@ -31,10 +30,10 @@ class PaintingPreset:
     data: str = "digits"
     larger: tuple[Larger, ...] = ()  # by size, rising
 
-    def sized(self, spec: ImageSpec) -> Self:
-        """The preset as it is for such images."""
+    def sized(self, height: int, width: int) -> Self:
+        """The preset as it is for images of this size."""
         found = self
         for each in self.larger:
-            if min(spec.height, spec.width) > each.above:
+            if min(height, width) > each.above:
                 found = replace(found, config=each.config, training=each.training)
         return found

@@ -161,7 +161,7 @@ def test_sample_truncates(tmp_path: Path, capsys: pytest.CaptureFixture) -> None
     args = ["-n", "20", "--truncation", "0.5", "--out", str(out)]
     assert main(["sample", str(gan_run()), "--device", "cpu", *args]) == 0
     assert out.is_file()
-    assert "20 images by generator, 1 steps, 1 network calls" in capsys.readouterr().out
+    assert "20 images by generator, 1 step, 1 network call each" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

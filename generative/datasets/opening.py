@@ -48,6 +48,16 @@ KINDS: dict[str, Kind] = {
 }
 
 
+def size_asked(
+    spec: str, options: DataOptions, more: Mapping[str, Kind] | None = None
+) -> tuple[int, int] | None:
+    """Height and width that images of `spec` are brought to; None: as they are, so open them.
+
+    Raises UserError as `open_data` does for what is wrong in the spec itself.
+    """
+    return settled(parse(spec, {**KINDS, **(more or {})}), options)[1].size
+
+
 def open_data(
     spec: str,
     options: DataOptions = DataOptions(),  # noqa: B008
