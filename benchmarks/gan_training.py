@@ -126,7 +126,7 @@ class Playfield:
         from playfield.generative.presets import PRESETS
 
         data = images_from_arrays("noise", images)
-        config: Any = PRESETS["dcgan"].sized(data.spec).config
+        config: Any = PRESETS["dcgan"].sized(data.spec.height, data.spec.width).config
         if peer.net == "resnet":
             # Miyato et al.'s, without spectral norms.
             config = replace(

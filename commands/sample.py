@@ -129,7 +129,8 @@ def run(args: Sequence[str]) -> int:
     steps = "1 step" if plan.steps == 1 else f"{plan.steps} steps"
     calls = "1 network call" if task.network_calls == 1 else f"{task.network_calls} network calls"
     print(
-        f"{count:,} images by {task.way}, {steps}, {calls} each (NFE), {count / max(seconds, 1e-9):,.1f} images/s, written to {places}"
+        f"{count:,} images by {task.way}, {steps}, {calls} each (NFE), "
+        f"{count / max(seconds, 1e-9):,.1f} images/s, written to {places}"
     )
     return 0
 

@@ -116,7 +116,8 @@ class DCGANDiscriminator(nn.Module):
         x = channels_last(x, self.dtype)
         for layer in self.layers:
             # A row and a column of zeros more where a size is odd, so that it is halved upwards.
-            x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+            if x.shape[2] % 2 or x.shape[3] % 2:  # padding by nothing copies
+                x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
             x = leaky_relu(layer(x))
         return self.minibatch_std(x).flatten(1)
 
