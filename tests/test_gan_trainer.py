@@ -13,6 +13,8 @@ import torch
 from fake_trainer import manifest
 from killed_painters import Crash, assert_same_moments, go, weights
 
+from playfield.commands.ending import finish
+from playfield.commands.stored_painter import conclude
 from playfield.errors import UserError
 from playfield.generative import gan_health
 from playfield.generative.gan import GANConfig
@@ -23,6 +25,7 @@ from playfield.generative.gan_trainer import GANTrainer, computing_in_float32
 from playfield.generative.images import ImageData, images_from_arrays
 from playfield.generative.sampling import SamplerConfig, paint
 from playfield.training.ema import EMAConfig
+from playfield.training.loop import Outcome
 from playfield.training.optimizers import OptimizerConfig
 from playfield.training.run import Run
 
@@ -287,6 +290,20 @@ def test_nothing_is_said_of_fresh_networks() -> None:
     assert health.diagnosis() == []
     health.add(torch.zeros(()), torch.zeros(()))
     assert len(health.diagnosis()) == 2
+
+
+def test_a_collapse_stands_in_the_summary_of_the_run(
+    data: ImageData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = trainer_of(KINDS["r3gan"], data)
+    for _ in range(gan_health.PATIENCE):
+        trainer.health.add(torch.tensor(0.8), torch.tensor(1e-5))
+    run = Run.create(tmp_path, "lost", manifest())
+    conclude(trainer, run)
+    finish(run, Outcome(320, 1.0, "steps", None, tmp_path, {}, None))
+    assert "The discriminator has collapsed: it says nearly the same" in capsys.readouterr().out
+    (sentence,) = Run.open("lost", tmp_path).manifest["diagnosis"]
+    assert "Train anew with a lower learning rate" in sentence
 
 
 # --- resume ---------------------------------------------------------------------------------------
