@@ -54,7 +54,7 @@ class Options:
     inception:FILE, inception-tf1:FILE, dinov2:FILE."""
     classifier: str | None = None
     """Run of a classifier, which says how many painted images show what they were asked to; None:
-    that of --features, if it is one."""
+    that of --features, if it is one and knows these classes."""
     accuracy_score: bool = False
     """Train a classifier on the painted images, and one on as many real ones, and test both on
     --test-data."""
@@ -86,8 +86,8 @@ def run(args: Sequence[str]) -> int:
     from datetime import UTC, datetime
 
     from playfield.commands.image_measurement import (
-        MOST_REAL,
         check_numbers,
+        check_score,
         described,
         measure,
         score,
@@ -108,6 +108,8 @@ def run(args: Sequence[str]) -> int:
     source = open_source(options.painted, options.root, options.images)
     results = options.out or (source.folder / FILE if isinstance(source, Run) else None)
     if results is not None:
+        if not results.absolute().parent.is_dir():
+            raise UserError(f"--out {results} is in a folder that does not exist: make it first.")
         read_image_evaluations(results)  # a damaged file is told before the work, not after it
     real = _real(options, source)
     held_out = _held_out(options, real)
@@ -115,8 +117,11 @@ def run(args: Sequence[str]) -> int:
     judge = _judge(options, real, device)
     count = _count(options, source, real)
     check_numbers(count, real, network)
+    if options.accuracy_score:
+        assert held_out is not None  # as `_check` saw to
+        check_score(source, real, held_out)
     painted = _painted(options, source, real, count, device)
-    compared = described(real, min(len(real), MOST_REAL))
+    compared = described(real)
     fingerprint = compared["fingerprint"]
     metrics = measure(
         painted,
@@ -130,13 +135,13 @@ def run(args: Sequence[str]) -> int:
     )
     how = None
     if options.accuracy_score:
-        assert held_out is not None  # as `_check` saw to
+        assert held_out is not None
         found, how = score(painted, real, held_out, device)
         metrics = replace(metrics, accuracy_score=found.painted, accuracy_score_real=found.real)
     evaluation = ImageEvaluation(
         painted=painted.source,
         real=compared,
-        held_out=None if held_out is None else described(held_out, len(held_out)),
+        held_out=None if held_out is None else described(held_out),
         classifier=None if judge is None else judge.description(),
         accuracy_score=how,
         metrics=metrics,
@@ -203,12 +208,17 @@ def _network(options: Options, real: ImageData, device: torch.device) -> Feature
 
 
 def _judge(options: Options, real: ImageData, device: torch.device) -> Judge | None:
-    from playfield.commands.image_measurement import open_judge
+    from playfield.commands.image_measurement import knows_classes, open_judge
     from playfield.training.run import Run
 
+    if options.classifier is not None:
+        return open_judge(Run.open(options.classifier, options.root), real, device)
     kind, _, name = options.features.partition(":")
-    name = options.classifier or (name if kind == CLASSIFIER else "")
-    return open_judge(Run.open(name, options.root), real, device) if name else None
+    if kind != CLASSIFIER:
+        return None
+    run = Run.open(name, options.root)
+    # Only its features were asked for: where it knows other classes, it says nothing of them.
+    return open_judge(run, real, device) if knows_classes(run, real) else None
 
 
 def _count(options: Options, source: Run | ImageData, real: ImageData) -> int:

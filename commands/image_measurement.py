@@ -7,9 +7,11 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from playfield.cache import data_folder
 from playfield.commands import stored
+from playfield.commands.painted_images import PaintedImages, shares_classes, translated_labels
 from playfield.errors import UserError
 from playfield.evaluation.features import FeatureNetwork, extract
 from playfield.evaluation.images import METRICS, ImageMetrics, image_metrics, images_needed
@@ -20,16 +22,15 @@ from playfield.generative.neighbours import memorisation_ratio
 from playfield.generative.objective import NO_LABEL
 from playfield.generative.saved_classifier import stored_classifier
 from playfield.generative.saved_painter import stored_description
+from playfield.training.run import Run
 
 if TYPE_CHECKING:
     import torch
 
-    from playfield.commands.painted_images import PaintedImages
     from playfield.generative.images import ImageData
     from playfield.nets.classifier import ConvClassifier
-    from playfield.training.run import Run
 
-#: Real images that painted ones are compared with: all, or so many of them.
+#: Real images that painted ones are compared with, and held-out ones: all, or so many of them.
 MOST_REAL = 50_000
 #: Of the classifiers of the accuracy score.
 SCORE_SEED = 0
@@ -53,13 +54,19 @@ def open_judge(run: Run, real: ImageData, device: torch.device) -> Judge:
     checkpoint = stored.stored_checkpoint(run, None, stores=False)
     network, sha256 = stored_classifier(run, checkpoint, device)
     known = stored_description(run)
-    if known.shape != real.spec.shape or known.classes != real.classes:
+    if not knows_classes(run, real):
         raise UserError(
             f"The classifier {run.name!r} learned {known.name}, images of {sizes(known.shape)} in "
             f"{len(known.classes)} classes, and {real.name} has images of "
             f"{sizes(real.spec.shape)} in {len(real.classes)}, or others: name one of its kind."
         )
     return Judge(run.name, checkpoint.path.name, sha256, network)
+
+
+def knows_classes(run: Run, real: ImageData) -> bool:
+    """Whether `run`, a classifier's, learned images of the shape and the classes of `real`."""
+    known = stored_description(run)
+    return known.shape == real.spec.shape and known.classes == real.classes
 
 
 def check_images(kind: str, images: ImageData, real: ImageData) -> None:
@@ -109,6 +116,37 @@ def check_numbers(count: int, real: ImageData, network: FeatureNetwork) -> None:
             )
 
 
+def check_score(source: Run | ImageData, real: ImageData, held_out: ImageData) -> None:
+    """Raise `UserError` where the accuracy score can't be had, before any image is painted."""
+    labelled = (
+        shares_classes(source, real)
+        if isinstance(source, Run)
+        else _classes(translated_labels(source, real)) > 1
+    )
+    if not labelled:
+        raise UserError(
+            "The accuracy score needs painted images with labels of the data's classes, and these "
+            "have none, or all the same: leave --accuracy-score out."
+        )
+    if held_out.classes != real.classes:
+        raise UserError(
+            f"{held_out.name} and {real.name} need the same classes for the accuracy score: leave "
+            "--accuracy-score out, or name other --test-data."
+        )
+    for data, least in ((real, 2), (held_out, 1)):
+        if _classes(data.labels()) < least:
+            raise UserError(
+                f"The accuracy score needs images with labels in {data.name}"
+                f"{', of two classes or more' if least > 1 else ''}: leave --accuracy-score out, "
+                "or name other data."
+            )
+
+
+def _classes(labels: NDArray[np.int64] | None) -> int:
+    """How many there are among `labels` `[N]`."""
+    return 0 if labels is None else len(np.unique(labels[labels != NO_LABEL]))
+
+
 def measure(
     painted: PaintedImages,
     real: ImageData,
@@ -147,22 +185,13 @@ def measure(
 def score(
     painted: PaintedImages, real: ImageData, held_out: ImageData, device: torch.device
 ) -> tuple[AccuracyScore, dict[str, Any]]:
-    """The accuracy score, and how its classifiers learned; `UserError` where labels are missing."""
-    if painted.labels is None:
-        raise UserError(
-            "The accuracy score needs painted images with labels of the data's classes, and these "
-            "have none: leave --accuracy-score out."
-        )
-    if held_out.classes != real.classes:
-        raise UserError(
-            f"{held_out.name} and {real.name} need the same classes for the accuracy score: leave "
-            "--accuracy-score out, or name other --test-data."
-        )
+    """The accuracy score, and how its classifiers learned; `check_score` is called before."""
+    assert painted.labels is not None  # as `check_score` saw to
     config = ClassifierConfig()
     found = accuracy_score(
         LabelledImages(painted.images, painted.labels),
         LabelledImages(real.spread(MOST_REAL), real.spread_labels(MOST_REAL)),
-        LabelledImages(held_out.images(), held_out.labels()),
+        LabelledImages(held_out.spread(MOST_REAL), held_out.spread_labels(MOST_REAL)),
         real.classes,
         config,
         SCORE_SEED,
@@ -171,14 +200,14 @@ def score(
     return found, {"n": found.n, "seed": SCORE_SEED, "config": asdict(config)}
 
 
-def described(data: ImageData, used: int) -> dict[str, Any]:
-    """Which images, and how many of them, for the record."""
+def described(data: ImageData, used: int = MOST_REAL) -> dict[str, Any]:
+    """Which images, and how many of them, for the record: `used`, or all where there are fewer."""
     return {
         "data": data.name,
         "fingerprint": data.fingerprint(),
         "shape": list(data.spec.shape),
         "of": len(data),
-        "n": used,
+        "n": min(used, len(data)),
         "classes": len(data.classes),
         "labelled": int(np.count_nonzero(data.labels() != NO_LABEL)),
     }

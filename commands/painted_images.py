@@ -18,7 +18,7 @@ from playfield.generative.datasets.spec import DataSpec
 from playfield.generative.label_histogram import labels_like
 from playfield.generative.objective import NO_LABEL
 from playfield.generative.sampling import SamplerConfig, labels_in_turn
-from playfield.generative.saved_painter import painter_of, stored_description
+from playfield.generative.saved_painter import painter_of, stored_description, stored_spec
 from playfield.training.progress_bar import progress_bar
 from playfield.training.run import MANIFEST, Run
 
@@ -122,10 +122,32 @@ def painted_in(data: ImageData, real: ImageData, count: int) -> PaintedImages:
         f"{data.name}, fingerprint {fingerprint}",
         f"{count:,} of its {len(data):,} images" if count < len(data) else f"{count:,} images",
     ]
-    labels = _translated(data, real)
+    labels = translated_labels(data, real)
     return PaintedImages(
         data.images()[chosen], None if labels is None else labels[chosen], source, about
     )
+
+
+def translated_labels(data: ImageData, real: ImageData) -> NDArray[np.int64] | None:
+    """The labels of `data` `[N]` as those of `real`: by name, or by number where that is all."""
+    if not data.classes or not real.classes:
+        return None
+    if set(data.classes) <= set(real.classes):
+        numbers = [real.classes.index(name) for name in data.classes]
+    elif data.classes == tuple(map(str, range(len(data.classes)))) and len(data.classes) <= len(
+        real.classes
+    ):  # arrays have numbers, whatever the classes were called
+        numbers = list(range(len(data.classes)))
+    else:
+        return None
+    labels = data.labels()
+    return np.where(labels == NO_LABEL, NO_LABEL, np.array(numbers)[labels])
+
+
+def shares_classes(run: Run, real: ImageData) -> bool:
+    """Whether `run` paints the classes of `real`, so that what it paints has their labels."""
+    known = stored_spec(run)
+    return len(real.classes) > 1 and known.classes == real.classes
 
 
 def _opened(spec: str, options: DataOptions) -> ImageData:
@@ -146,19 +168,3 @@ def _labels(model: PaintingModel, real: ImageData, count: int) -> tuple[torch.Te
         found = labels_like(real.labels(), count, unlabelled=model.unconditional)
         return torch.from_numpy(found), "as often as in the data"
     return labels_in_turn(model.spec, count), "in turn"
-
-
-def _translated(data: ImageData, real: ImageData) -> NDArray[np.int64] | None:
-    """The labels of `data` `[N]` as those of `real`: by name, or by number where that is all."""
-    if not data.classes or not real.classes:
-        return None
-    if set(data.classes) <= set(real.classes):
-        numbers = [real.classes.index(name) for name in data.classes]
-    elif data.classes == tuple(map(str, range(len(data.classes)))) and len(data.classes) <= len(
-        real.classes
-    ):  # arrays have numbers, whatever the classes were called
-        numbers = list(range(len(data.classes)))
-    else:
-        return None
-    labels = data.labels()
-    return np.where(labels == NO_LABEL, NO_LABEL, np.array(numbers)[labels])

@@ -20,6 +20,8 @@ from playfield.generative.objective import NO_LABEL, ImageSpec
 LABEL = "label"
 #: Of images that are looked at in one go.
 BLOCK_BYTES = 1 << 20
+#: Of the choice of some images to stand for all.
+SPREAD_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -57,21 +59,29 @@ class ImageData:
                 yield self.store.frames[stream, begin:end].cpu().numpy()
 
     def spread(self, most: int) -> NDArray[np.uint8]:
-        """At most `most` of the images, evenly from all: classes often lie one after the other."""
-        step = -(-len(self) // most)
-        if step <= 1:
+        """`most` of the images `[N, C, H, W]`, drawn from all; all where there are no more.
+
+        The same ones each time, in their order: whether classes lie one after the other or come in
+        turn, each is there about as often as in the data. Of images on the disk only those chosen
+        are read; where all are, what lies there stays there.
+        """
+        if most >= len(self):
             return self.images()
-        sizes = np.minimum(self.store.head, self.store.slots)
-        parts = [self.store.frames[s, :size:step].cpu() for s, size in enumerate(sizes.tolist())]
-        # Of one stream it is a view: what lies on the disk stays there.
-        return (parts[0] if len(parts) == 1 else torch.cat(parts))[:most].numpy()
+        parts = [
+            self.store.frames[stream, torch.from_numpy(chosen).to(self.store.frames.device)].cpu()
+            for stream, chosen in enumerate(self._split(_drawn(len(self), most)))
+        ]
+        return torch.cat(parts).numpy()
 
     def spread_labels(self, most: int) -> NDArray[np.int64]:
         """The labels of `spread(most)`."""
-        step = -(-len(self) // most)
+        return self.labels()[_drawn(len(self), most)]
+
+    def _split(self, chosen: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Sorted numbers of images, as places in each of the streams."""
         ends = np.minimum(self.store.head, self.store.slots).cumsum()
-        streams = np.split(self.labels(), ends[:-1])
-        return np.concatenate([labels[::step] for labels in streams])[:most]
+        parts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
+        return [part - begin for part, begin in zip(parts, [0, *ends[:-1]], strict=True)]
 
     def labels(self) -> NDArray[np.int64]:
         """Their labels `[N]`, `NO_LABEL` where there are none."""
@@ -146,6 +156,16 @@ def images_from_arrays(
 _NO_ACTION = np.zeros(1, np.int64)
 _ZERO = np.zeros(1, np.float32)
 _NO, _YES = np.zeros(1, np.bool_), np.ones(1, np.bool_)
+
+
+def _drawn(count: int, most: int) -> NDArray[np.int64]:
+    """`most` of `0 .. count - 1` without replacement, sorted; all where there are no more.
+
+    Evenly spaced ones would be of a few classes only, where classes come in turn.
+    """
+    if most >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(SPREAD_SEED).choice(count, most, replace=False))
 
 
 def _arrival(frames: NDArray[np.uint8]) -> Any:

@@ -106,8 +106,8 @@ def test_labels_are_asked_for_as_often_as_the_data_has_them(
     stub = Stub(monkeypatch, lambda seeds, label: torch.zeros(len(seeds), 1, 6, 6))
     during_training(trainer_of(data), data, run, number=NUMBER)()
     count = len(data.spread(NUMBER))
-    assert count == 350  # every other one: as many are painted
-    assert np.bincount(stub.labels[:count]).tolist() == [200, 100, 50]
+    assert count == NUMBER  # as many are painted
+    assert np.bincount(stub.labels[:count]).tolist() == [293, 146, 73]  # 4 : 2 : 1
     assert stub.seeds == [*range(count), *range(COUNT)]  # the last ones by the newest weights
 
 
