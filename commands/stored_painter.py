@@ -91,8 +91,13 @@ def keep_snapshots(trainer: PainterTrainer, run: Run) -> None:
 def conclude(trainer: PainterTrainer, run: Run) -> None:
     """What is kept of `trainer` beside its checkpoint, now that training has ended."""
     trainer.averages.save_snapshot()
+    diagnosis = trainer.diagnosis()
+    run.manifest["diagnosis"] = diagnosis  # for whoever tells of the run now, written or not
     try:
-        run.update_manifest(diagnosis=trainer.diagnosis())
+        with run.hold():
+            run.update_manifest(diagnosis=diagnosis)
+    except UserError:
+        pass  # another process trains it already, and `run.json` is that one's
     except OSError as error:
         stored.report(f"Can't write {run.folder / 'run.json'} ({error.strerror or error}).")
 

@@ -67,13 +67,9 @@ def run(chosen: Painter, args: Sequence[str]) -> int:
     root = Path(arguments.value_of("--root", args) or runs_root())
     source = _source(chosen, arguments.value_of("--init-from", args), root, args)
     preset = _preset(chosen, preset_name)
-    options = _parse(chosen, args, _defaults(preset, source))
     if preset.larger:
-        from playfield.commands.data_sets import size_of
-
-        # The options again, on the settings for images as large as these.
-        preset = preset.sized(*size_of(options.data, options.images))
-        options = _parse(chosen, args, _defaults(preset, source))
+        preset = _sized(chosen, preset, args, source)
+    options = _parse(chosen, args, _defaults(preset, source))
     if options.seed < 0:
         raise UserError(f"--seed has to be 0 or more, not {options.seed}.")
     if options.dry_run:
@@ -89,6 +85,21 @@ def _parse(
     return arguments.parse(
         Options[config_type], args, command=f"train {chosen.name}", default=defaults
     )
+
+
+def _sized(
+    chosen: Painter, preset: PaintingPreset, args: Sequence[str], source: Run | None
+) -> PaintingPreset:
+    """`preset` as it is for images as large as those that `args` name."""
+    from playfield.commands.data_sets import size_of
+
+    try:
+        options = _parse(chosen, args, _defaults(preset, source))
+        data, images = options.data, options.images
+    except UserError:
+        # What does not fit the nets for small images may fit those for large ones.
+        data, images = arguments.value_of("--data", args) or preset.data, DataOptions()
+    return preset.sized(*size_of(data, images))
 
 
 def _preset(chosen: Painter, name: str | None) -> PaintingPreset:

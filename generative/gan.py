@@ -126,6 +126,12 @@ class GANConfig(PainterConfig):
                 "The wasserstein loss has no bound without a penalty: choose penalty gradient, r1 "
                 "or r1r2."
             )
+        if self.penalty != "none" and self.net.discriminator_norm == "batch":
+            raise UserError(
+                f"penalty={self.penalty} is on the slope at each image, and with batch norms an "
+                "image's output depends on the others: choose another discriminator_norm, or "
+                "penalty none."
+            )
         if self.penalty_every > 1 and self.optimizer.optimizer not in ("adam", "adamw"):
             raise UserError(
                 f"penalty_every={self.penalty_every} corrects the constants of adam and adamw, and "

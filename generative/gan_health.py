@@ -28,28 +28,31 @@ def relative_diversity(fake: torch.Tensor, real: torch.Tensor, label: torch.Tens
 
     `fake` and `real` are `[B, C, H, W]`, and share `label` `[B]`. Variety is the mean squared
     distance between two images of one label; where no label comes twice, between any two. Classes
-    differ from one another even if each has but one image, so they don't count.
+    differ from one another even if each has but one image, so they don't count. NaN where the real
+    images have no variety to compare with. Nothing here waits for a GPU.
     """
-    if int(torch.bincount(label + 1).max()) == 1:
-        label = torch.zeros_like(label)
-    painted, photographed = _scatter(fake.flatten(1), label), _scatter(real.flatten(1), label)
-    return painted / photographed.clamp(min=torch.finfo(torch.float32).tiny)
+    same = label[:, None] == label[None, :]  # [B, B]
+    same = same | (same.sum() == len(label))
+    weight = same.float() / same.sum(1, keepdim=True)
+    painted = (_squared_distances(fake) * weight).sum()
+    photographed = (_squared_distances(real) * weight).sum()
+    return torch.where(photographed > 0, painted / photographed, torch.nan)
 
 
-def _scatter(rows: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """Squared distances of `rows` `[B, D]` to the mean of those of their label, added up."""
-    group = label + 1  # no label is a group too
-    counts = torch.bincount(group).clamp(min=1)[:, None]
-    rows = rows.float()
-    sums = rows.new_zeros(len(counts), rows.shape[1]).index_add_(0, group, rows)
-    return (rows - (sums / counts)[group]).square().sum()
+def _squared_distances(images: torch.Tensor) -> torch.Tensor:
+    """Between any two of `images` `[B, …]`, `[B, B]` float32."""
+    rows = images.flatten(1).float()
+    rows = rows - rows.mean(0)  # smaller numbers, smaller rounding errors
+    size = rows.square().sum(1)
+    return (size[:, None] + size[None, :] - 2 * rows @ rows.T).clamp(min=0)
 
 
 @dataclass
 class GANHealth:
     """Running means, over some fifty updates, of what tells whether the game goes on.
 
-    They are part of a run's state, and stay on the device until somebody asks.
+    They are part of a run's state, and stay on the device until somebody asks. NaN is what could
+    not be measured yet; an update whose numbers are not finite changes nothing.
     """
 
     diversity: torch.Tensor  # 0-d float32: `relative_diversity`
@@ -59,15 +62,16 @@ class GANHealth:
     @classmethod
     def begin(cls, device: torch.device) -> GANHealth:
         """Before the first update."""
-        return cls(torch.zeros((), device=device), torch.zeros((), device=device))
+        unknown = torch.full((), torch.nan, device=device)
+        return cls(unknown, unknown)
 
     def add(self, diversity: torch.Tensor, spread: torch.Tensor) -> None:
         """Take in one update."""
         self.updates += 1
         # A mean of all at first, and of the newest later.
         share = max(1 / self.updates, 1 - 0.5 ** (1 / HALF_LIFE))
-        self.diversity = self.diversity.lerp(diversity.detach().float(), share)
-        self.spread = self.spread.lerp(spread.detach().float(), share)
+        self.diversity = _taken_in(self.diversity, diversity.detach().float(), share)
+        self.spread = _taken_in(self.spread, spread.detach().float(), share)
 
     @property
     def collapsed(self) -> torch.Tensor:
@@ -107,3 +111,8 @@ class GANHealth:
         device = self.diversity.device
         self.diversity, self.spread = (state[n].to(device) for n in ("diversity", "spread"))
         self.updates = state["updates"]
+
+
+def _taken_in(mean: torch.Tensor, value: torch.Tensor, share: float) -> torch.Tensor:
+    moved = torch.where(mean.isnan(), value, mean.lerp(value, share))
+    return torch.where(value.isfinite(), moved, mean)

@@ -27,12 +27,32 @@ class AdversarialLoss:
 
     Only where the loss is `relativistic` does the generator's look at `real`, and the two arguments
     then are pairs: real image i is compared to fake image i. The others ignore it, whatever it is.
+
+    `told` says, for each pair, how far the real image is told from a painted one: above 0 where it
+    is. Where a loss has a logit at which it can't tell, that is the distance to it. A constant on
+    all logits changes nothing for the others, so for them it is the distance to the painted image.
     """
 
     name: str
     discriminator: Loss
     generator: Loss
+    told: Loss
     relativistic: bool = False
+
+
+def above_zero(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """`real`: of losses that can't tell at 0."""
+    return real
+
+
+def above_half(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """`real - 1/2`: of least squares between 0 and 1."""
+    return real - 0.5
+
+
+def above_fake(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """`real - fake`: of losses that know differences only."""
+    return real - fake
 
 
 def non_saturating_discriminator(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
@@ -100,10 +120,22 @@ def relativistic_generator(real: torch.Tensor, fake: torch.Tensor) -> torch.Tens
 LOSSES: dict[str, AdversarialLoss] = {
     loss.name: loss
     for loss in (
-        AdversarialLoss("non-saturating", non_saturating_discriminator, non_saturating_generator),
-        AdversarialLoss("hinge", hinge_discriminator, hinge_generator),
-        AdversarialLoss("wasserstein", wasserstein_discriminator, wasserstein_generator),
-        AdversarialLoss("least-squares", least_squares_discriminator, least_squares_generator),
-        AdversarialLoss("relativistic", relativistic_discriminator, relativistic_generator, True),
+        AdversarialLoss(
+            "non-saturating", non_saturating_discriminator, non_saturating_generator, above_zero
+        ),
+        AdversarialLoss("hinge", hinge_discriminator, hinge_generator, above_zero),
+        AdversarialLoss(
+            "wasserstein", wasserstein_discriminator, wasserstein_generator, above_fake
+        ),
+        AdversarialLoss(
+            "least-squares", least_squares_discriminator, least_squares_generator, above_half
+        ),
+        AdversarialLoss(
+            "relativistic",
+            relativistic_discriminator,
+            relativistic_generator,
+            above_fake,
+            relativistic=True,
+        ),
     )
 }

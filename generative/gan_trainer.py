@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -39,6 +39,13 @@ from playfield.training.trainer import Metrics, State
 if TYPE_CHECKING:
     from playfield.generative.gan import GANConfig
     from playfield.generative.model import GeneratorModel
+
+
+class Draws(NamedTuple):
+    """Where random numbers come from: two streams that know nothing of each other."""
+
+    noise: torch.Generator  # on the device
+    changes: torch.Generator  # of augmentation, which is planned on the CPU
 
 
 class GANTrainer:
@@ -154,10 +161,12 @@ class GANTrainer:
         self.averages.update(self.progress, self.progress - before)
         return {"train/learning_rate": self.learning_rate(before), **metrics}
 
-    def _draws(self, player: str) -> torch.Generator:
-        """The source of what is random in one player's next update."""
-        generator = torch.Generator(self.device)
-        return generator.manual_seed(derive_seed(self.seed, player, self.progress))
+    def _draws(self, player: str) -> Draws:
+        """The sources of what is random in one player's next update."""
+        noise, changes = torch.Generator(self.device), torch.Generator()
+        noise.manual_seed(derive_seed(self.seed, player, self.progress))
+        changes.manual_seed(derive_seed(self.seed, player, "augment", self.progress))
+        return Draws(noise, changes)
 
     def _next_images(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Real images `[B, C, H, W]` as signals, and their labels `[B]`."""
@@ -167,18 +176,18 @@ class GANTrainer:
             return real, torch.full((len(real),), NO_LABEL, device=self.device)
         return real, batch.extra[LABEL].to(self.device, copy=True)
 
-    def _noise(self, count: int, draws: torch.Generator) -> torch.Tensor:
-        return torch.randn(count, self.config.net.latent, generator=draws, device=self.device)
+    def _noise(self, count: int, draws: Draws) -> torch.Tensor:
+        return torch.randn(count, self.config.net.latent, generator=draws.noise, device=self.device)
 
-    def _seen(self, images: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+    def _seen(self, images: torch.Tensor, draws: Draws) -> torch.Tensor:
         """What the discriminator is shown of `images`; gradients flow through."""
         transform = gan_augmentation.draw(
-            self.config.augmentation, tuple(images.shape), self.augment.p, draws
+            self.config.augmentation, tuple(images.shape), self.augment.p, draws.changes
         )
         return transform(images)
 
     def _teach_discriminator(
-        self, real: torch.Tensor, label: torch.Tensor, draws: torch.Generator
+        self, real: torch.Tensor, label: torch.Tensor, draws: Draws
     ) -> dict[str, float | torch.Tensor]:
         config = self.config
         with torch.no_grad():
@@ -200,8 +209,10 @@ class GANTrainer:
                 _, _, penalty = self._judged(real, fake, label, draws, True)
             self.discriminator_step.step(self.lazy.factor * weight * penalty)
         real_logits, fake_logits = real_logits.detach(), fake_logits.detach()
-        signs = real_logits.sign()
-        self.augment.update(signs.sum(), len(signs))
+        signs = self.loss.told(real_logits, fake_logits).sign()
+        adaptive = config.augmentation.augment == "ada"
+        if adaptive:
+            self.augment.update(signs.sum(), len(signs))
         diversity = relative_diversity(fake, real.detach(), label)
         self.health.add(diversity, torch.cat([real_logits, fake_logits]).std())
         metrics: dict[str, float | torch.Tensor] = {
@@ -210,11 +221,12 @@ class GANTrainer:
             "gan/logit_real": real_logits.mean(),
             "gan/logit_fake": fake_logits.mean(),
             "gan/real_sign": signs.mean(),
-            "gan/augment_probability": self.augment.p,
             "gan/diversity": diversity,
             "health/generator_collapsed": self.health.collapsed,
             "health/discriminator_collapsed": self.health.blind,
         }
+        if adaptive:
+            metrics["gan/augment_probability"] = self.augment.p
         if penalty is not None:
             metrics["train/penalty"] = weight * penalty.detach()
         return metrics
@@ -224,7 +236,7 @@ class GANTrainer:
         real: torch.Tensor,
         fake: torch.Tensor,
         label: torch.Tensor,
-        draws: torch.Generator,
+        draws: Draws,
         penalise: bool,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits `[B]` of real and painted images, and the penalty, 0-d (0 if none is wanted).
@@ -240,7 +252,7 @@ class GANTrainer:
         fake_logits = self.discriminator(fake_seen, label)
         penalty = torch.zeros((), device=self.device)
         if kind == "gradient":
-            fraction = torch.rand(len(real), generator=draws, device=self.device)
+            fraction = torch.rand(len(real), generator=draws.noise, device=self.device)
             between = interpolated(real_seen, fake_seen, fraction)
             penalty = unit_gradient(self.discriminator(between, label), between).mean()
         if kind in ("r1", "r1r2"):
@@ -250,7 +262,7 @@ class GANTrainer:
         return real_logits, fake_logits, penalty
 
     def _teach_generator(
-        self, real: torch.Tensor, label: torch.Tensor, draws: torch.Generator
+        self, real: torch.Tensor, label: torch.Tensor, draws: Draws
     ) -> dict[str, float | torch.Tensor]:
         self.discriminator.requires_grad_(False)
         fake = self.network(self._noise(len(label), draws), label)

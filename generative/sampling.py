@@ -184,7 +184,7 @@ def _run(
 ) -> torch.Tensor:
     if isinstance(model, GeneratorModel):
         z = x if config.truncation is None else truncated(x, config.truncation)
-        return model.generator(z.to(torch.float32), label)
+        return model.generator(z.to(model.device, torch.float32), label)
     assert isinstance(model, DenoisingModel)
     grid, name = planned.grid, planned.sampler
     if model.velocity is not None and name in FLOW_SAMPLERS:

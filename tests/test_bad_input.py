@@ -157,16 +157,16 @@ def test_a_full_disk_costs_the_curves_and_not_the_training(
 def test_an_end_that_could_not_be_saved_is_a_failure(
     playfield: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from playfield.training import loop
+    from playfield.training import kept_checkpoints
 
-    save = loop.save_checkpoint
+    save = kept_checkpoints.save_checkpoint
 
     def nearly_full(folder: Path, progress: int, *rest: Any) -> Path:
         if progress > 40:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return save(folder, progress, *rest)
 
-    monkeypatch.setattr(loop, "save_checkpoint", nearly_full)
+    monkeypatch.setattr(kept_checkpoints, "save_checkpoint", nearly_full)
     result = playfield(
         *("train", "dqn", *TINY, "--steps", "80", "--checkpoint-every", "40", "--run", "full")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from playfield.generative import gan_health
 from playfield.generative.gan import GANConfig
 from playfield.generative.gan_augmentation import GANAugmentation
 from playfield.generative.gan_health import GANHealth, relative_diversity
+from playfield.generative.gan_losses import LOSSES
 from playfield.generative.gan_networks import GANNetConfig
 from playfield.generative.gan_trainer import GANTrainer, computing_in_float32
 from playfield.generative.images import ImageData, images_from_arrays
@@ -165,8 +167,9 @@ def test_computing_in_float32_ends_where_it_began(data: ImageData) -> None:
 def test_r1_is_half_gamma_times_the_squared_slope_at_images_before_augmentation(
     data: ImageData,
 ) -> None:
-    """A linear discriminator behind a translation: its slope is its weight, moved, in sight."""
+    """A linear discriminator that sees images three times as bright: its slope is three weights."""
     trainer = trainer_of(replace(KINDS["r3gan"], penalty="r1"), data)
+    trainer._seen = lambda images, draws: 3 * images  # type: ignore[method-assign]
     weight = torch.linspace(-1, 1, 30).view(1, 6, 5)
 
     class Linear(torch.nn.Module):
@@ -182,7 +185,7 @@ def test_r1_is_half_gamma_times_the_squared_slope_at_images_before_augmentation(
     real, label = trainer._next_images()
     draws = trainer._draws("discriminator")
     _, _, penalty = trainer._judged(real, real.clone(), label, draws, True)
-    assert float(penalty.detach()) == pytest.approx(float(weight.square().sum()) / 2)
+    assert float(penalty.detach()) == pytest.approx(9 * float(weight.square().sum()) / 2)
 
 
 # --- painting -------------------------------------------------------------------------------------
@@ -240,6 +243,49 @@ def test_diversity_is_the_scatter_within_classes_over_that_of_real_images() -> N
     collapsed = torch.full_like(real, 5.0)
     assert float(relative_diversity(collapsed, real, one_each)) == 0
     assert float(relative_diversity(2 * real, real, one_each)) == pytest.approx(4)
+
+
+def test_real_images_without_variety_tell_nothing_of_diversity() -> None:
+    same = torch.ones(4, 1, 2, 2)
+    assert relative_diversity(torch.rand(4, 1, 2, 2), same, torch.tensor([0, 0, 1, 1])).isnan()
+    assert relative_diversity(same[:1], same[:1], torch.tensor([0])).isnan()  # a batch of one
+
+
+def test_an_update_that_is_not_finite_changes_nothing_of_the_health() -> None:
+    health = GANHealth.begin(CPU)
+    for value in (math.inf, 0.5, math.nan, 0.5):
+        health.add(torch.tensor(value), torch.tensor(value))
+    assert float(health.diversity) == float(health.spread) == 0.5
+    for _ in range(1000):
+        health.add(torch.zeros(()), torch.zeros(()))
+    assert len(health.diagnosis()) == 2
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_constant_that_no_loss_sees_is_not_taken_for_overfitting(name: str) -> None:
+    """What tells real from painted images is measured from where the loss can't tell."""
+    loss = LOSSES[name]
+    real, fake = torch.tensor([0.4, -0.2, 1.7]), torch.tensor([0.1, 0.3, -0.6])
+    moved = [each + 5 for each in (real, fake)]
+    if torch.allclose(loss.discriminator(real, fake), loss.discriminator(*moved)):
+        torch.testing.assert_close(loss.told(real, fake), loss.told(*moved))
+    else:
+        # Said of a real and of a painted image alike, it is best: the loss can't tell there.
+        undecided = torch.full((1,), 0.5 if name == "least-squares" else 0.0, requires_grad=True)
+        loss.discriminator(undecided, undecided).backward()
+        assert float(undecided.grad) == pytest.approx(0)  # type: ignore[arg-type]
+        assert float(loss.told(undecided, undecided).detach()) == 0
+
+
+def test_the_chance_of_changes_moves_with_ada_alone(data: ImageData) -> None:
+    for kind in ("r3gan", "diffaugment", "ada"):
+        config = KINDS[kind]
+        if kind == "ada":
+            config = replace(config, augmentation=replace(ADA, ada_target=-1.0))
+        trainer = trainer_of(config, data)
+        reported = {name for _ in range(12) for name in trainer.step()}
+        assert ("gan/augment_probability" in reported) == (kind == "ada")
+        assert (trainer.augment.p > 0) == (kind == "ada")
 
 
 def test_a_collapsed_generator_raises_the_alarm(
@@ -337,6 +383,8 @@ def test_a_run_killed_and_resumed_is_bit_for_bit_the_one_that_was_not(
     ("settings", "sentence"),
     [
         ({"loss": "wasserstein", "penalty": "none"}, "no bound without a penalty"),
+        ({"net": DCGAN, "penalty": "r1"}, "with batch norms an image's output depends on"),
+        ({"net": DCGAN, "penalty": "gradient"}, "with batch norms an image's output depends on"),
         ({"penalty_every": 0}, "penalty_every has to be 1 or more"),
         ({"discriminator_steps": 0}, "discriminator_steps has to be 1 or more"),
         ({"discriminator_rate": 0.0}, "discriminator_rate has to be more than 0"),

@@ -100,9 +100,10 @@ class KeptCheckpoints:
         Raises `OSError`, and then all that was saved before is untouched.
         """
         best = self._challenger if self.wants(progress) else self.record
-        self._challenger = None
         state = {**state, BEST: None if best is None else asdict(best)}
         self.newest = save_checkpoint(self._run.checkpoints_folder, progress, state, stores)
+        # Not before: what could not be written may be tried again where the run ends.
+        self._challenger = None
         self.saved_at, self.record = progress, best
 
     def prune(self) -> None:

@@ -64,7 +64,8 @@ METRICS: dict[str, Metric] = {
     "train/generator_loss": Metric("what the generator of a GAN minimises", "1"),
     "train/penalty": Metric("penalty on the discriminator's slope, weight included", "1"),
     "train/discriminator_gradient_norm": Metric(
-        "global norm of the discriminator's gradient before clipping, penalty included", "1"
+        "global norm of the discriminator's gradient before clipping, penalty included unless lazy",
+        "1",
     ),
     "train/generator_gradient_norm": Metric(
         "global norm of the generator's gradient before clipping", "1"
@@ -72,7 +73,9 @@ METRICS: dict[str, Metric] = {
     "gan/logit_real": Metric("mean output of the discriminator on real images", "1"),
     "gan/logit_fake": Metric("mean output of the discriminator on painted images", "1"),
     "gan/real_sign": Metric(
-        "mean sign of its output on real images: towards 1 it learns them by heart", "-1..1"
+        "how surely it tells real images from painted ones: mean sign of its output on them, or of "
+        "the difference where only that counts; near 1 throughout, it knows them by heart",
+        "-1..1",
     ),
     "gan/augment_probability": Metric(
         "chance of each change that the discriminator sees images through", "probability"
