@@ -210,3 +210,19 @@ def test_a_preset_is_sized_by_the_data(tmp_path: Path, capsys: pytest.CaptureFix
     assert found[8]["config"]["batch_size"] == found[32]["config"]["batch_size"] == 7
     norms = {each["config"]["net"]["discriminator_norm"] for each in found.values()}
     assert norms == {"spectral"}
+
+
+def test_options_are_judged_beside_the_settings_for_images_of_that_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    Image.fromarray(np.arange(128 * 128, dtype=np.uint16).astype(np.uint8).reshape(128, 128)).save(
+        folder / "0.png"
+    )
+    # 96 divides the channels inside the nets for 128 pixels, and not those inside the tiny ones.
+    args = ["train", "gan", "--data", f"folder:{folder},size=128", "--group-channels", "96"]
+    assert main([*args, "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["net"]["group_channels"] == 96
+    assert main(["train", "gan", "--group-channels", "96", "--dry-run"]) == 2
+    assert "group_channels=96 does not divide" in capsys.readouterr().err
