@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +38,47 @@ class ImageEvaluation:
             getattr(self.metrics, name) == getattr(other.metrics, name) for name in CONDITIONS
         )
 
+    def require_comparable(self, other: ImageEvaluation) -> None:
+        """Raises `UserError`, naming the first condition in which `other` differs.
+
+        Numbers that only one of them has are compared with nothing, and their conditions not asked.
+        """
+        self.metrics.require_comparable(other.metrics)
+        for number, (called, conditions) in FURTHER_CONDITIONS.items():
+            if None in (getattr(self.metrics, number), getattr(other.metrics, number)):
+                continue
+            for field, name, words in conditions:
+                ours, theirs = ((getattr(each, field) or {}).get(name) for each in (self, other))
+                if ours != theirs:
+                    raise UserError(
+                        f"These results can't be compared in their {called}, {words} being {ours} "
+                        f"in one and {theirs} in the other: evaluate both under the same "
+                        "conditions."
+                    )
+
 
 #: Fields that are objects, and those that may be null.
 OBJECTS, OPTIONAL = ("painted", "real"), ("held_out", "classifier", "accuracy_score")
+
+_HELD_OUT = (
+    ("held_out", "fingerprint", "the held-out images' fingerprint"),
+    ("held_out", "n", "the number of held-out images"),
+)
+#: What has to be the same besides, for the numbers that look at more than features: what users call
+#: a number; and fields here, what they hold, and its words.
+FURTHER_CONDITIONS = {
+    "memorisation_ratio": ("memorisation ratio", _HELD_OUT),
+    "agreement": ("agreement", (("classifier", "sha256", "the hash of the classifier's weights"),)),
+    "accuracy_score": (
+        "accuracy score",
+        (
+            *_HELD_OUT,
+            ("accuracy_score", "n", "the number of images that its classifiers learned from"),
+            ("accuracy_score", "seed", "the seed of its classifiers"),
+            ("accuracy_score", "config", "the settings of its classifiers"),
+        ),
+    ),
+}
 
 
 def read_image_evaluations(path: Path) -> list[ImageEvaluation]:
@@ -64,18 +105,57 @@ def read_image_evaluations(path: Path) -> list[ImageEvaluation]:
 def add_image_evaluation(path: Path, evaluation: ImageEvaluation) -> None:
     """Write `evaluation` after those already in `path`; a repetition takes the old one's place.
 
-    The file is replaced at once. Raises `UserError` where that can't be, and `DamagedFileError` for
-    a file that holds something else.
+    The file is replaced at once, and of two who add to it neither loses the other's. Raises
+    `UserError` where that can't be, and `DamagedFileError` for a file that holds something else.
     """
-    kept = [old for old in read_image_evaluations(path) if not old.same_conditions(evaluation)]
-    document = {"format": FORMAT, "evaluations": [_entry(each) for each in [*kept, evaluation]]}
     try:
-        write_atomically(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+        with _alone(path):
+            kept = [
+                old for old in read_image_evaluations(path) if not old.same_conditions(evaluation)
+            ]
+            entries = [_entry(each) for each in [*kept, evaluation]]
+            document = {"format": FORMAT, "evaluations": entries}
+            text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+            write_atomically(path, text.encode())
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror}); the result above is not saved: make "
             "room or give this user the right to write there, and evaluate again."
         ) from error
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait until nobody else is in this context for `path`; the lock dies with the process.
+
+    It is of a file beside `path`, which goes when it is given back: `path` itself is replaced, and
+    the folder of a run is locked for as long as the run is trained.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    beside = path.with_name(f".{path.name}.lock")
+    while True:
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            except OSError:
+                pass  # a file system without locks (some network ones)
+            try:
+                if not os.path.samestat(os.fstat(descriptor), beside.stat()):
+                    continue
+            except FileNotFoundError:
+                continue  # whoever held it has just removed it; the next one makes another
+            try:
+                yield
+            finally:
+                beside.unlink(missing_ok=True)
+            return
+        finally:
+            os.close(descriptor)
 
 
 def _entry(evaluation: ImageEvaluation) -> dict[str, Any]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_trainer import manifest
 
 from playfield.errors import DamagedFileError, UserError
 from playfield.evaluation.image_results import (
@@ -17,6 +20,7 @@ from playfield.evaluation.image_results import (
     read_image_evaluations,
 )
 from playfield.evaluation.images import ImageMetrics
+from playfield.training.run import Run
 
 METRICS = ImageMetrics(
     n=300, n_real=1797, features="random", features_sha256="ab", width=256,
@@ -76,6 +80,70 @@ def test_results_under_other_conditions_stand_beside_each_other(
     add_image_evaluation(path, other)
     add_image_evaluation(path, FIRST)
     assert read_image_evaluations(path) == [other, FIRST]
+
+
+def test_of_those_who_add_at_the_same_time_none_loses_anothers(tmp_path: Path) -> None:
+    path, count, rounds = tmp_path / "results.json", 4, 5
+    barrier = threading.Barrier(count, timeout=20)  # where one fails, the others are not kept
+
+    def add(writer: int) -> None:
+        for number in range(rounds):
+            barrier.wait()
+            seed = {"first_seed": rounds * writer + number}
+            add_image_evaluation(path, replace(FIRST, painted={**FIRST.painted, **seed}))
+
+    with ThreadPoolExecutor(count) as pool:
+        for done in [pool.submit(add, writer) for writer in range(count)]:
+            done.result()
+    seeds = sorted(each.painted["first_seed"] for each in read_image_evaluations(path))
+    assert seeds == list(range(count * rounds))
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_run_that_is_being_trained_can_be_evaluated(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "mine", manifest())
+    with run.hold():
+        add_image_evaluation(run.folder / "image_evaluation.json", FIRST)
+    assert read_image_evaluations(run.folder / "image_evaluation.json") == [FIRST]
+
+
+SCORED = {"n": 300, "seed": 0, "config": {"epochs": 8}}
+ALL = replace(
+    FIRST,
+    held_out={"fingerprint": "12", "n": 299},
+    accuracy_score=SCORED,
+    metrics=replace(METRICS, agreement=0.5, accuracy_score=0.6),
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metrics": replace(ALL.metrics, n=301)}, "the number of painted images being 300"),
+        ({"classifier": {"sha256": "00"}}, "their agreement, the hash of the classifier's weights"),
+        ({"held_out": {"fingerprint": "34", "n": 299}}, "their memorisation ratio, the held-out"),
+        ({"held_out": {"fingerprint": "12", "n": 200}}, "number of held-out images being 299 in"),
+        ({"accuracy_score": {**SCORED, "n": 280}}, "their accuracy score, the number"),
+        ({"accuracy_score": {**SCORED, "config": {}}}, "settings of its classifiers"),
+    ],
+)
+def test_what_was_judged_otherwise_is_not_compared(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        ALL.require_comparable(replace(ALL, **change))
+
+
+def test_held_out_images_matter_to_the_accuracy_score_alone_too() -> None:
+    one = replace(ALL, metrics=replace(ALL.metrics, memorisation_ratio=None))
+    with pytest.raises(UserError, match="their accuracy score, the held-out images' fingerprint"):
+        one.require_comparable(replace(one, held_out={"fingerprint": "34", "n": 299}))
+
+
+def test_only_numbers_that_both_have_are_asked_for_their_conditions() -> None:
+    ALL.require_comparable(replace(ALL, painted={"run": "another"}))
+    fewer = replace(METRICS, memorisation_ratio=None)
+    ALL.require_comparable(
+        replace(ALL, held_out=None, classifier=None, accuracy_score=None, metrics=fewer)
+    )
 
 
 @pytest.mark.parametrize(
