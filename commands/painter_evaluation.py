@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from playfield.commands.stored import report
 from playfield.errors import UserError
 from playfield.evaluation.feature_networks import random_features
 from playfield.evaluation.features import extract
@@ -22,6 +23,7 @@ from playfield.generative.objective import NO_LABEL
 from playfield.generative.pixels import to_bytes
 from playfield.generative.sampling import SamplerConfig, paint
 from playfield.training.kept_checkpoints import Best
+from playfield.training.run_checkpoint import NO_BEST
 
 if TYPE_CHECKING:
     from playfield.generative.images import ImageData
@@ -53,10 +55,12 @@ def during_training(
     The same seeds and labels each time, so that two evaluations differ by the weights alone; none
     of it draws from what training draws from. The grid is kept as `samples/<progress>.png` too.
     At most `number` of the data's images, spread over all of it, are compared with as many painted
-    ones.
+    ones. Where that gives no distance, and so no best checkpoint, `run.json` says why, and the
+    user is told unless it was asked for.
     """
     images = data.spread(MOST_NEIGHBOURS)
     comparison = _Comparison(trainer, data, number)
+    _tell_of_no_best(run, number, comparison)
     count = max(comparison.count, COUNT)
     labels = _labels(trainer, data, count)
     # What is learned from fits the memory, and an image is the same in batches of any size.
@@ -100,6 +104,19 @@ def during_training(
     return evaluate
 
 
+def _tell_of_no_best(run: Run, number: int, comparison: _Comparison) -> None:
+    reason = None
+    if run.manifest["training"].get("evaluate_every") == 0:
+        reason = "it was trained without --evaluate-every"
+    elif number == 0:
+        reason = "its evaluations painted a grid only (--evaluate-images 0)"
+    elif lack := comparison.lack:
+        reason = lack
+        report(f"Evaluations will find no distance and no best checkpoint: {lack}.")
+    if run.manifest.get(NO_BEST) != reason:
+        run.update_manifest(**{NO_BEST: reason})
+
+
 class _Comparison:
     """Painted images beside the data's own, by fixed random features.
 
@@ -116,6 +133,18 @@ class _Comparison:
             for metric in METRICS
             if number >= len(self._real) >= images_needed(metric, size) and not self._real.alike
         ]
+
+    @property
+    def lack(self) -> str | None:
+        """Why it finds no distance; None where it finds one."""
+        if self._real.alike:
+            return f"the images of {self._data} all look the same"
+        if "frechet_distance" not in self._metrics:
+            return (
+                f"a distance needs {images_needed('frechet_distance', self._network.size)} images, "
+                f"and {self._data} has {len(self._real)}"
+            )
+        return None
 
     @property
     def count(self) -> int:

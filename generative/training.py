@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from playfield.errors import UserError
 from playfield.training.loop import TrainingConfig
 
+#: Images of each kind that the distance of an evaluation needs: one more than the 256 numbers that
+#: its features have for each.
+LEAST_COMPARED = 257
+
 
 @dataclass(frozen=True)
 class PaintingTrainingConfig(TrainingConfig):
@@ -18,5 +22,8 @@ class PaintingTrainingConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.evaluate_images < 0:
-            raise UserError(f"evaluate_images must be 0 or more, not {self.evaluate_images}.")
+        if self.evaluate_images and self.evaluate_images < LEAST_COMPARED:
+            raise UserError(
+                f"evaluate_images must be {LEAST_COMPARED} or more, which the distance needs, or 0 "
+                f"for a grid only, not {self.evaluate_images}."
+            )

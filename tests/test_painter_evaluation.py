@@ -15,14 +15,19 @@ from numpy.typing import NDArray
 from playfield.commands import painter_evaluation
 from playfield.commands.painter_evaluation import BEST, COUNT, during_training
 from playfield.commands.stored_painter import new_trainer
+from playfield.errors import UserError
+from playfield.evaluation.feature_networks import random_features
+from playfield.evaluation.images import images_needed
 from playfield.generative.diffusion import DiffusionConfig
 from playfield.generative.images import ImageData, images_from_arrays
 from playfield.generative.networks import NetConfig
 from playfield.generative.pixels import to_signal
+from playfield.generative.training import LEAST_COMPARED, PaintingTrainingConfig
 from playfield.training.loop import TrainingConfig, train
 from playfield.training.metrics import METRICS
 from playfield.training.optimizers import OptimizerConfig
 from playfield.training.run import Run
+from playfield.training.run_checkpoint import wanted_checkpoint
 
 CPU = torch.device("cpu")
 #: Images that are compared.
@@ -151,6 +156,56 @@ def test_data_of_one_image_in_copies_is_shown_without_numbers(
     found = during_training(trainer_of(data), data, run, number=NUMBER)()
     assert not found.keys() & FOUND
     assert "samples/averaged" in found
+
+
+def test_data_too_few_for_a_best_checkpoint_is_told_once_at_the_start(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = images(256)
+    evaluate = during_training(trainer_of(data), data, run, number=NUMBER)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "no distance and no best checkpoint" in said
+    assert "a distance needs 257 images, and test has 256" in said
+    assert run.manifest["no_best"] in said
+    evaluate()
+    assert not capsys.readouterr().err
+    more = images(257)  # as where a run goes on with other settings
+    during_training(trainer_of(more), more, run, number=NUMBER)
+    assert not capsys.readouterr().err
+    assert run.manifest["no_best"] is None
+
+
+def test_the_best_checkpoint_is_refused_with_the_true_reason(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = images(260)
+    trainer = trainer_of(data)
+
+    def reason(number: int, **training: int) -> str:
+        run.update_manifest(training=training)
+        during_training(trainer, data, run, number=number)
+        with pytest.raises(UserError, match="has no best checkpoint") as raised:
+            wanted_checkpoint(run, "best", pytest.fail, stores=False)
+        return str(raised.value)
+
+    train(trainer, run, TrainingConfig(steps=64), display=SilentDisplay())
+    assert "a grid only (--evaluate-images 0); take the last" in reason(0, evaluate_every=10)
+    assert "without --evaluate-every; take the last" in reason(NUMBER, evaluate_every=0)
+    assert "none of those that it keeps was evaluated" in reason(NUMBER, evaluate_every=10)
+    assert not capsys.readouterr().err  # all of it was asked for
+
+
+@pytest.mark.parametrize("number", [-1, 1, 256])
+def test_evaluations_that_could_find_no_distance_are_refused(number: int) -> None:
+    with pytest.raises(UserError, match=r"evaluate_images must be 257 or more.* or 0"):
+        PaintingTrainingConfig(steps=10, evaluate_images=number)
+
+
+def test_evaluations_take_as_many_images_as_the_distance_needs_or_none() -> None:
+    size = random_features(1).size
+    assert images_needed("frechet_distance", size) == LEAST_COMPARED == 257
+    for number in (0, LEAST_COMPARED, 512):
+        assert PaintingTrainingConfig(steps=10, evaluate_images=number).evaluate_images == number
 
 
 def test_every_number_is_a_metric_with_a_meaning() -> None:

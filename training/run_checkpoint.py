@@ -15,6 +15,9 @@ from playfield.training.checkpoint import (
 from playfield.training.kept_checkpoints import BEST, LAST, known_record
 from playfield.training.run import MANIFEST, Run
 
+#: The field of `run.json` that says why none of the run's evaluations can be the best, if so.
+NO_BEST = "no_best"
+
 
 def wanted_checkpoint(
     run: Run, wanted: str | None, report: Callable[[str], None], *, stores: bool
@@ -32,10 +35,11 @@ def wanted_checkpoint(
         return newest
     record = known_record(run, newest)
     if record is None:
-        raise UserError(
-            f"Run {run.name!r} has no best checkpoint: none of those that it keeps was evaluated "
-            "by a number to choose by (runs that paint are, with --evaluate-every); take the last."
+        reason = run.manifest.get(NO_BEST) or (
+            "none of those that it keeps was evaluated by a number to choose by (runs that paint "
+            "are, with --evaluate-every)"
         )
+        raise UserError(f"Run {run.name!r} has no best checkpoint: {reason}; take the last.")
     if record.progress == newest.progress:
         return newest
     return load_checkpoint(_find(run, str(record.progress)), stores=stores)
