@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from playfield.generative.objective import Denoiser, Family, ImageSpec, Velocity
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaintingModel:
+class PaintingModel(ABC):
     """A trained model, on its device and in evaluation mode: a `DenoisingModel` or a
     `GeneratorModel`."""
 
@@ -26,9 +27,9 @@ class PaintingModel:
         return bool(self.spec.classes)
 
     @property
+    @abstractmethod
     def noise_shape(self) -> tuple[int, ...]:
         """The shape of the noise that an image begins with."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
