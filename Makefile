@@ -8,7 +8,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 KERNELS := setup.py pyproject.toml $(wildcard _ext/*.pyx _ext/*.pxd)
-PYTEST = $(BIN)/pytest $(if $(SLOW),,-m "not slow") $(PYTEST_ARGS)
+# Processes that tests run in. Each test computes with one thread, and past eight they only start.
+JOBS ?= auto
+PYTEST = $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(if $(SLOW),,-m "not slow") \
+  $(PYTEST_ARGS)
 
 .PHONY: help
 help: ## this list
@@ -59,7 +62,7 @@ bench-%: venv .venv/.bench
 # --- checks ---------------------------------------------------------------------------------------
 
 .PHONY: test
-test: venv ## run the tests; SLOW=1 adds the slow ones, PYTEST_ARGS="-k dqn" goes to pytest
+test: venv ## run the tests; SLOW=1 adds the slow ones, PYTEST_ARGS="-k dqn" goes to pytest, JOBS=0 is one by one
 	@$(PYTEST)
 
 .PHONY: lint
