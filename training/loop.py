@@ -16,6 +16,7 @@ from playfield.training.logs import MetricsLog, Picture
 from playfield.training.metrics import Recorder
 from playfield.training.run import Run
 from playfield.training.signals import Interrupted, StopSignals
+from playfield.training.spans import span, spanned
 from playfield.training.trainer import Trainer
 
 Evaluate = Callable[[], Mapping[str, float | Picture]]
@@ -147,6 +148,7 @@ class _Session:
         self.logged: dict[str, float] = {}  # the newest value of every metric
         self.last_evaluation: Mapping[str, float] = {}
 
+    @spanned("begin")
     def begin(self, resume_from: Checkpoint | None) -> None:
         if resume_from is not None:
             self._restore(resume_from)
@@ -195,10 +197,12 @@ class _Session:
         progress = trainer.progress
         reason = self._reason_to_stop(progress)
         while reason is None:
-            metrics = trainer.step()
+            with span("step"):
+                metrics = trainer.step()
             progress = trainer.progress
             if metrics:
-                add(progress, metrics)
+                with span("log"):
+                    add(progress, metrics)
             if progress >= self.next_event or signals.received is not None:
                 reason = self._attend(progress)
             if clock() >= self.next_look:
@@ -223,6 +227,7 @@ class _Session:
         self._schedule(progress)
         return reason
 
+    @spanned("begin")
     def _begin_next_segment(self) -> None:
         """Do what a resume from the checkpoint just committed would: start over in the games."""
         started = time.monotonic()
@@ -277,6 +282,7 @@ class _Session:
             best=self.kept.record,
         )
 
+    @spanned("log")
     def log(self, progress: int) -> None:
         """Write the points of the interval that ends here, and look after the updates' health."""
         if progress == self.logged_at:
@@ -302,6 +308,7 @@ class _Session:
         self.logged_at, self.interval_started, self.pause = progress, now, 0.0
         self._stop_if_diverged(progress)
 
+    @spanned("checkpoint")
     def save(self, progress: int) -> bool:
         """Commit a checkpoint, if the updates are sound; a full disk costs only this one.
 
@@ -345,6 +352,7 @@ class _Session:
             f"({error.strerror or error}); {self._last_saved()}"
         )
 
+    @spanned("evaluate")
     def evaluate(self, progress: int) -> Mapping[str, float]:
         """Evaluate what was learnt so far and log it; empty if a signal cut that short."""
         if self.evaluator is None:
@@ -411,6 +419,7 @@ class _Session:
     def _minutes(self) -> float:
         return self.minutes_before + (time.monotonic() - self.started) / 60
 
+    @spanned("display")
     def _show(self, progress: int) -> None:
         now = time.monotonic()
         fraction = progress / self.config.steps
