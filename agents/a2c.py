@@ -34,6 +34,7 @@ from playfield.buffers.rollout import StepBatch, StreamBatch
 from playfield.envs.contract import VectorEnv
 from playfield.nets.actor_critic import ActorCritic
 from playfield.training.optimizers import OptimizerConfig
+from playfield.training.spans import span
 
 __all__ = ["A2C", "A2CConfig", "build_policy", "learn_at_once", "losses"]
 
@@ -99,16 +100,19 @@ def learn_at_once(
     steps, value = collected.trajectory, collected.value
     if not steps.valid.any():
         return {}  # rollouts of a single step can fall on nothing but final observations
-    advantage = gae(steps.reward, steps.discount, value, steps.ends, steps.valid, lambda_)
+    with span("targets"):
+        advantage = gae(steps.reward, steps.discount, value, steps.ends, steps.valid, lambda_)
     targets = {"advantage": advantage, "return_": advantage + value[:-1]}
     batches: Iterator[StepBatch | StreamBatch]
     if trainer.network.memory is None:
         batches = trainer.rollout.minibatches(steps, 1, steps.valid.size, **targets)
     else:
         batches = trainer.rollout.sequences(steps, 1, trainer.env.num_envs, **targets)
-    (batch,) = batches
-    found = losses(trainer.network, batch, config)
-    norm = trainer.gradient_step.step(found["train/loss"])
+    with span("sample"):
+        (batch,) = batches
+    with span("update"):
+        found = losses(trainer.network, batch, config)
+        norm = trainer.gradient_step.step(found["train/loss"])
     seen, aimed_at = value[:-1][steps.valid], targets["return_"][steps.valid]
     return {
         **{name: part.detach() for name, part in found.items()},

@@ -16,6 +16,7 @@ from playfield.buffers.store import Column, FrameStore
 from playfield.buffers.transitions import TransitionSpec
 from playfield.envs.contract import VectorEnv, VectorStep
 from playfield.training.seeding import derive_seed
+from playfield.training.spans import span
 
 
 class Player(Protocol):
@@ -113,18 +114,24 @@ class Collector:
 
     def play(self) -> VectorStep:
         """Take one step of every environment."""
-        actions, columns = self.player.choose(self._latest(), self._first)
-        self.env.send(actions)
-        self.store.act(actions, **columns)  # while the environments run
-        step = self.env.recv()
-        self.store.append(step)
+        with span("act"):
+            actions, columns = self.player.choose(self._latest(), self._first)
+        with span("environments"):
+            self.env.send(actions)
+        with span("store"):
+            self.store.act(actions, **columns)  # while the environments run
+        with span("environments"):
+            step = self.env.recv()
+        with span("store"):
+            self.store.append(step)
         self._first = step.first
         return step
 
     def read(self, steps: int, finished: dict[str, list[float]]) -> Collected:
         """The last T vector steps, of which `steps` rows are environment steps."""
         trajectory = self.rollout.read()
-        value = trajectory.values(self.player.value(self._latest(), self._first))
+        with span("act"):
+            value = trajectory.values(self.player.value(self._latest(), self._first))
         return Collected(trajectory, value, steps, finished)
 
     def _latest(self) -> torch.Tensor:

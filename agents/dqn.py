@@ -37,6 +37,7 @@ from playfield.training.optimizers import (
 )
 from playfield.training.schedules import Linear
 from playfield.training.seeding import derive_seed
+from playfield.training.spans import span, spanned
 from playfield.training.trainer import Metrics, State
 
 
@@ -299,13 +300,18 @@ class DQN:
         since = self.progress - self.config.learning_starts
         due = max(0, since // self.config.update_every - self.updates)
         if due:
-            self.replay.request(self.progress)
+            with span("sample"):
+                self.replay.request(self.progress)
         actions = self._choose_actions()
-        self.store.act(actions)
-        self.env.send(actions)
+        with span("store"):
+            self.store.act(actions)
+        with span("environments"):
+            self.env.send(actions)
         learning = self._learn(due)  # while the environments run
-        step = self.env.recv()
-        self.store.append(step)
+        with span("environments"):
+            step = self.env.recv()
+        with span("store"):
+            self.store.append(step)
         self._first = step.first
         before = self.progress
         self.progress += int((~step.first).sum())
@@ -318,6 +324,7 @@ class DQN:
             "train/epsilon": self.epsilon(self.progress),
         }
 
+    @spanned("act")
     def _choose_actions(self) -> NDArray[np.int64]:
         count, num_actions = self.env.num_envs, self.env.spec.num_actions
         explore = self.exploration.random(count) < self.epsilon(self.progress)
@@ -334,10 +341,15 @@ class DQN:
             return {}
         rate = self.learning_rate(self.progress - self.config.learning_starts)
         set_learning_rate(self.gradient_step.optimizer, rate)
-        reports = [self._update(self.replay.sample(self.progress)) for _ in range(due)]
+        reports = [self._update(self._sample()) for _ in range(due)]
         means = {name: torch.stack([r[name] for r in reports]).mean() for name in reports[0]}
         return {**means, "train/learning_rate": rate}
 
+    @spanned("sample")
+    def _sample(self) -> Batch:
+        return self.replay.sample(self.progress)
+
+    @spanned("update")
     def _update(self, batch: Batch) -> dict[str, torch.Tensor]:
         with torch.no_grad():
             next_q = self.target(batch.next_obs)

@@ -39,6 +39,7 @@ from playfield.errors import UserError
 from playfield.nets.actor_critic import ActorCritic
 from playfield.training.optimizers import OptimizerConfig
 from playfield.training.schedules import Linear
+from playfield.training.spans import each, span, spanned
 
 __all__ = ["PPO", "PPOConfig", "approximate_kl", "build_policy", "surrogate_loss"]
 
@@ -151,10 +152,12 @@ class PPO(RolloutTrainer[ActorCritic]):
         )
 
     def learn(self, collected: Collected) -> dict[str, torch.Tensor | float]:
-        targets = self._corrected(collected) if self.config.overlap else self._targets(collected)
+        aim = self._corrected if self.config.overlap else self._targets
+        with span("targets"):
+            targets = aim(collected)
         valid = collected.trajectory.valid
         reports: list[dict[str, torch.Tensor]] = []
-        for batch in self._batches(collected.trajectory, targets):
+        for batch in each("sample", self._batches(collected.trajectory, targets)):
             report = self._update(batch)
             if report is None:
                 break
@@ -166,6 +169,7 @@ class PPO(RolloutTrainer[ActorCritic]):
             ),
         }
 
+    @spanned("update")
     def _update(self, batch: StepBatch | StreamBatch) -> dict[str, torch.Tensor] | None:
         """One step of the optimiser; None, and no step, where the policy has moved far enough."""
         config, clip = self.config, self.clip(self.progress)

@@ -34,6 +34,7 @@ from playfield.training.devices import precision
 from playfield.training.optimizers import OptimizerConfig
 from playfield.training.schedules import Linear
 from playfield.training.seeding import derive_seed
+from playfield.training.spans import each, span, spanned
 from playfield.training.trainer import Metrics, State
 
 
@@ -239,13 +240,16 @@ class PQN(RolloutTrainer[QNetwork]):
 
     def learn(self, collected: Collected) -> dict[str, torch.Tensor | float]:
         config, steps = self.config, collected.trajectory
-        return_ = lambda_returns(
-            steps.reward, steps.discount, collected.value, steps.ends, steps.valid, config.q_lambda
-        )
+        with span("targets"):
+            return_ = lambda_returns(
+                steps.reward, steps.discount, collected.value, steps.ends, steps.valid,
+                config.q_lambda,
+            )  # fmt: skip
         batch_size = max(1, -(-int(steps.valid.sum()) // config.minibatches))
         batches = self.rollout.minibatches(steps, config.epochs, batch_size, return_=return_)
-        return {**mean_of([self._update(batch) for batch in batches])}
+        return {**mean_of([self._update(batch) for batch in each("sample", batches)])}
 
+    @spanned("update")
     def _update(self, batch: StepBatch) -> dict[str, torch.Tensor]:
         return_ = batch.extra["return_"]
         loss, td_error = q_loss(self.network(batch.obs), batch.action, return_)

@@ -22,6 +22,7 @@ from playfield.training.optimizers import (
     set_learning_rate,
 )
 from playfield.training.seeding import derive_seed
+from playfield.training.spans import span
 from playfield.training.trainer import Metrics, Policy, State
 
 N = TypeVar("N", bound=nn.Module)
@@ -131,7 +132,8 @@ class RolloutTrainer(ABC, Generic[N]):
         finally:
             # Nobody may be acting when the player changes, or when a failure closes the env.
             if self._under_way is not None:
-                wait([self._under_way])
+                with span("wait"):
+                    wait([self._under_way])
         if self._under_way is not None:
             self._under_way.result()  # or its error, before anything is saved or evaluated
         self.player.refresh(self.network)
@@ -144,7 +146,8 @@ class RolloutTrainer(ABC, Generic[N]):
             return self.collector.collect()
         if self._under_way is None:
             self._under_way = self._worker.submit(self.collector.collect)
-        collected = self._under_way.result()
+        with span("wait"):
+            collected = self._under_way.result()
         self._under_way = self._worker.submit(self.collector.collect)
         return collected
 

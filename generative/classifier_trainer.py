@@ -23,6 +23,7 @@ from playfield.training.devices import precision
 from playfield.training.gradient_step import GradientStep
 from playfield.training.optimizers import build_optimizer, learning_rate, set_learning_rate
 from playfield.training.seeding import derive_seed
+from playfield.training.spans import span
 from playfield.training.trainer import Metrics, State
 
 
@@ -95,11 +96,14 @@ class ClassifierTrainer:
     def step(self) -> Metrics:
         rate = self.learning_rate(self.progress)
         set_learning_rate(self.gradient_step.optimizer, rate)
-        batch = self.epochs.sample()
-        label = batch.extra[LABEL].to(self.device)
-        logits = self.network(to_signal(batch.frames.to(self.device)))
-        loss = F.cross_entropy(logits, label)
-        norm = self.gradient_step.step(loss)
+        with span("sample"):
+            batch = self.epochs.sample()
+            images = to_signal(batch.frames.to(self.device))
+            label = batch.extra[LABEL].to(self.device)
+        with span("update"):
+            logits = self.network(images)
+            loss = F.cross_entropy(logits, label)
+            norm = self.gradient_step.step(loss)
         self.progress += len(label)
         return {
             "train/loss": loss.detach(),

@@ -23,6 +23,7 @@ from playfield.nets.dropout import seeded
 from playfield.training.gradient_step import GradientStep
 from playfield.training.optimizers import build_optimizer, learning_rate, set_learning_rate
 from playfield.training.seeding import derive_seed
+from playfield.training.spans import span
 from playfield.training.trainer import Metrics, Share, State
 
 if TYPE_CHECKING:
@@ -136,11 +137,13 @@ class DenoiserTrainer:
         rate = self.learning_rate(self.progress)
         set_learning_rate(self.gradient_step.optimizer, rate)
         found: list[Losses] = []
-        norm = self.gradient_step.step_in_parts(self._parts(found))
+        with span("update"):
+            norm = self.gradient_step.step_in_parts(self._parts(found))
         loss = torch.cat([each.loss for each in found])
         sigma = torch.cat([each.sigma for each in found])
         self.progress += len(loss)
-        self.averages.update(self.progress, len(loss))
+        with span("average"):
+            self.averages.update(self.progress, len(loss))
         return {
             "train/loss": loss.mean(),
             "train/gradient_norm": norm,
@@ -152,10 +155,11 @@ class DenoiserTrainer:
         """The loss of the next batch in parts that add up to it, each with a graph of its own."""
         generator = torch.Generator(self.device)
         generator.manual_seed(derive_seed(self.seed, "step", self.progress))
-        batch = self.epochs.sample()
-        images = to_signal(batch.frames.to(self.device))
-        label = self._shown_labels(batch.extra, len(images), generator)
-        images, numbers = augment_images(images, self.config.augmentation, generator)
+        with span("sample"):
+            batch = self.epochs.sample()
+            images = to_signal(batch.frames.to(self.device))
+            label = self._shown_labels(batch.extra, len(images), generator)
+            images, numbers = augment_images(images, self.config.augmentation, generator)
         draw = self.objective.draw(tuple(images.shape), generator)
         objective = self.objective.at(self.progress, self.steps)
         size = self.config.micro_batch or len(images)

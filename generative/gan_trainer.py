@@ -34,6 +34,7 @@ from playfield.training.gradient_step import GradientStep
 from playfield.training.optimizers import build_optimizer, learning_rate, set_learning_rate
 from playfield.training.schedules import Constant, Cosine, Schedule
 from playfield.training.seeding import derive_seed
+from playfield.training.spans import span, spanned
 from playfield.training.trainer import Metrics, State
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ class GANTrainer:
             self.progress += len(real)
             self.updates += 1
         metrics.update(self._teach_generator(real, label, self._draws("generator")))
-        self.averages.update(self.progress, self.progress - before)
+        with span("average"):
+            self.averages.update(self.progress, self.progress - before)
         return {"train/learning_rate": self.learning_rate(before), **metrics}
 
     def _draws(self, player: str) -> Draws:
@@ -168,6 +170,7 @@ class GANTrainer:
         changes.manual_seed(derive_seed(self.seed, player, "augment", self.progress))
         return Draws(noise, changes)
 
+    @spanned("sample")
     def _next_images(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Real images `[B, C, H, W]` as signals, and their labels `[B]`."""
         batch = self.epochs.sample()
@@ -186,6 +189,7 @@ class GANTrainer:
         )
         return transform(images)
 
+    @spanned("discriminator")
     def _teach_discriminator(
         self, real: torch.Tensor, label: torch.Tensor, draws: Draws
     ) -> dict[str, float | torch.Tensor]:
@@ -261,6 +265,7 @@ class GANTrainer:
             penalty = penalty + squared_gradient(fake_logits, fake).mean() / 2
         return real_logits, fake_logits, penalty
 
+    @spanned("generator")
     def _teach_generator(
         self, real: torch.Tensor, label: torch.Tensor, draws: Draws
     ) -> dict[str, float | torch.Tensor]:
