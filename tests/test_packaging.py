@@ -170,6 +170,7 @@ def test_the_lock_pins_torch_and_nothing_of_one_vendor() -> None:
         ("requirements.lock", PROJECT["dependencies"]),
         ("requirements.lock", PROJECT["optional-dependencies"]["dev"]),
         ("requirements-bench.lock", PROJECT["optional-dependencies"]["bench"]),
+        ("requirements-browser.lock", PROJECT["optional-dependencies"]["browser"]),
     ],
 )
 def test_the_lock_fulfils_what_the_project_asks_for(lock: str, requirements: list[str]) -> None:
