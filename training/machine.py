@@ -9,10 +9,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from playfield.training.devices import usable_cores
-
 PACKAGES = (
     "playfield",
     "torch",
@@ -26,6 +22,10 @@ PACKAGES = (
 
 def hardware() -> dict[str, Any]:
     """The processor, the cores this process may use, the memory in GiB and the GPUs' names."""
+    import torch  # here, because who only reads runs should not wait seconds for it
+
+    from playfield.training.devices import usable_cores
+
     return {
         "cpu": _cpu_name(),
         "cores": usable_cores(),

@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from playfield.atomic import write_atomically
 from playfield.errors import DamagedFileError, UserError
 from playfield.training.machine import git_commit, hardware, versions
@@ -83,6 +81,8 @@ def new_manifest(
     An agent's run has `env` and `protocol`; one that learns from images has `data`, whose "name"
     is the spec that opens them, and a classifier's `held_out` besides.
     """
+    import torch  # here, because who only reads runs should not wait seconds for it
+
     world = {"env": env, "protocol": protocol, "data": data, "held_out": held_out}
     return {
         "format": FORMAT,
