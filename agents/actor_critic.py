@@ -20,7 +20,7 @@ from playfield.nets.actor_critic import ActorCritic
 from playfield.nets.layers import copy_weights, frozen_copy
 from playfield.training.devices import precision
 from playfield.training.seeding import derive_seed
-from playfield.training.trainer import Decision, State
+from playfield.training.trainer import Decision, Scores, State
 
 
 @dataclass(frozen=True)
@@ -216,6 +216,8 @@ class ActorCriticPolicy:
         self.network, self.stack, self.device, self.greedy = network, stack, device, greedy
         self.rng = np.random.default_rng(seed)
         self._memory = torch.zeros(0, network.state_size, device=device)
+        self._before = self._memory  # the newest observations
+        self._begins = torch.ones(0, dtype=torch.bool, device=device)  # an episode, with them
 
     @torch.inference_mode()
     def act(self, obs: torch.Tensor, first: NDArray[np.bool_]) -> Decision:
@@ -224,12 +226,26 @@ class ActorCriticPolicy:
             self._memory = torch.zeros(len(obs), self._memory.shape[1], device=self.device)
         training = self.network.training
         self.network.eval()
-        begins = torch.from_numpy(first).to(self.device)
-        logits, value, self._memory = self.network.step(obs.to(self.device), begins, self._memory)
+        self._before, self._begins = self._memory, torch.from_numpy(first).to(self.device)
+        logits, value, self._memory = self.network.step(
+            obs.to(self.device), self._begins, self._before
+        )
         self.network.train(training)
         log_probs = logits.float().log_softmax(1).cpu().numpy()
         action = log_probs.argmax(1) if self.greedy else sample(log_probs, self.rng)
-        return Decision(action, value.cpu().numpy(), np.exp(log_probs))
+        return Decision(action, value.cpu().numpy(), np.exp(log_probs), "probabilities")
+
+    def scores(self, obs: torch.Tensor) -> Scores:
+        """The values and logits of `obs` `[N, ...]` float32, with a graph."""
+        count = len(obs)
+        # A clone, for autograd refuses what was made in inference mode.
+        memory = self._before[:1].clone().expand(count, -1)
+        begins = self._begins[:1].clone().expand(count)
+        training = self.network.training
+        self.network.eval()
+        logits, value, _ = self.network.step(obs.to(self.device), begins, memory)
+        self.network.train(training)
+        return Scores(value, logits.float())
 
 
 def build_policy(

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from playfield.training.trainer import Decision
+from playfield.training.trainer import Decision, Scores
 
 
 class GreedyPolicy:
@@ -24,4 +24,12 @@ class GreedyPolicy:
         q = self.network(obs.to(self.device)).cpu()
         self.network.train(training)
         value, action = q.max(1)
-        return Decision(action.numpy(), value.numpy(), q.numpy())
+        return Decision(action.numpy(), value.numpy(), q.numpy(), "action values")
+
+    def scores(self, obs: torch.Tensor) -> Scores:
+        """The Q-values of `obs` `[N, ...]` float32, and their maxima, with a graph."""
+        training = self.network.training
+        self.network.eval()
+        q = self.network(obs.to(self.device))
+        self.network.train(training)
+        return Scores(q.amax(1), q)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from playfield import envs
@@ -90,9 +90,13 @@ def stored_checkpoint(run: Run, wanted: str | None, *, stores: bool) -> Checkpoi
     return wanted_checkpoint(run, wanted, report, stores=stores)
 
 
-def stored_policy(run: Run, checkpoint: Checkpoint, spec: EnvSpec, device: torch.device) -> Policy:
-    """The acting half of the agent in `checkpoint`."""
+def stored_policy(
+    run: Run, checkpoint: Checkpoint, spec: EnvSpec, device: torch.device, *, precise: bool = False
+) -> Policy:
+    """The acting half of the agent in `checkpoint`; `precise`: in float32 whatever its settings."""
     algorithm, config = stored_algorithm(run), stored_config(run)
+    if precise:
+        config = replace(config, precision="float32")  # type: ignore[type-var]
     try:
         return algorithm.build_policy(config, spec, checkpoint.state["trainer"], device)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

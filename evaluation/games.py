@@ -75,8 +75,9 @@ def play_games(
     seed: int,
     epsilon: float = 0.0,
     finished: Callable[[Game], None] = lambda game: None,
+    watch: Callable[[Moment], None] = lambda moment: None,
 ) -> list[Game]:
-    """Play `episodes` whole games; `finished` hears of each one as it ends.
+    """Play `episodes` whole games; `finished` hears of each as it ends, `watch` of every moment.
 
     A lost life never ends a game. Every environment plays a quota fixed beforehand and the games
     come back ordered by environment, so the result depends on `seed`, `epsilon` and the number of
@@ -90,6 +91,7 @@ def play_games(
         step = moment.step
         score += step.reward
         steps += ~step.first
+        watch(moment)
         for index in np.flatnonzero(step.terminated | step.truncated):
             if len(games[index]) < quota[index]:
                 truncated = not step.terminated[index]

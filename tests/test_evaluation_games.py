@@ -67,7 +67,8 @@ class Scripted:
 
 
 def certain(action: NDArray[np.int64]) -> Decision:
-    return Decision(action, np.zeros(len(action), np.float32), np.eye(3, dtype=np.float32)[action])
+    preference = np.eye(3, dtype=np.float32)[action]
+    return Decision(action, np.zeros(len(action), np.float32), preference, "probabilities")
 
 
 class Always:

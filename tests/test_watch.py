@@ -31,7 +31,7 @@ class Stay:
 
     def act(self, obs: torch.Tensor, first: NDArray[np.bool_]) -> Decision:
         values = np.array([[-3.0, -2.0, -5.0]], np.float32)
-        return Decision(np.ones(len(obs), np.int64), values.max(1), values)
+        return Decision(np.ones(len(obs), np.int64), values.max(1), values, "action values")
 
 
 @pytest.fixture

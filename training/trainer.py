@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,6 +35,9 @@ Metrics = Mapping[str, float | torch.Tensor | Share | Sequence[float]]
 #: Nested dicts and lists of tensors, numpy arrays, numbers, strings, booleans and None.
 State = dict[str, Any]
 
+#: What an agent rates its actions by.
+PreferenceKind = Literal["action values", "probabilities"]
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -42,7 +45,16 @@ class Decision:
 
     action: NDArray[np.int64]  # [E]
     value: NDArray[np.float32]  # [E], the return that it expects from here
-    preference: NDArray[np.float32]  # [E, num_actions]: action values, or probabilities
+    preference: NDArray[np.float32]  # [E, num_actions], of `kind`
+    kind: PreferenceKind
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What an agent makes of N observations, with the graph that leads back to them."""
+
+    value: torch.Tensor  # [N], the return that it expects
+    preference: torch.Tensor  # [N, num_actions]: action values, or the policy's logits
 
 
 class Policy(Protocol):
@@ -58,6 +70,19 @@ class Policy(Protocol):
         """What to do on `[E, stack*C, H, W]` uint8 or `[E, stack*D]` float32 observations.
 
         `first` `[E]` marks those that begin an episode, where a memory starts afresh.
+        """
+        ...
+
+
+@runtime_checkable
+class ExplainablePolicy(Policy, Protocol):
+    """A policy that can be asked what it would have made of other observations."""
+
+    def scores(self, obs: torch.Tensor) -> Scores:
+        """What it makes of `obs` `[N, ...]`, float32 of an observation's shape and range.
+
+        Each of them stands in the place of environment 0's newest observation, that of the last
+        call of `act`: the memory is the one from before it. Neither memory nor draws change.
         """
         ...
 
