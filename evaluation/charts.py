@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Format = Literal["png", "svg"]
 
-#: Inches; a PNG has `DPI` times as many pixels.
+#: Inches, unless another size is asked for; a PNG has `DPI` times as many pixels.
 SIZE = (7.2, 4.2)
 DPI = 120
 #: Okabe and Ito's colours, which colour-blind readers can tell apart, without black and yellow.
@@ -76,10 +76,12 @@ def line_chart(
     x_label: str = "",
     y_label: str = "",
     format: Format = "svg",
+    size: tuple[float, float] = SIZE,
 ) -> bytes:
     """`series` as lines over their bands, with a legend where there is more than one.
 
-    Up to `len(COLOURS) * len(DASHES)` (24) of them can be told apart.
+    Up to `len(COLOURS) * len(DASHES)` (24) of them can be told apart. `size` is in inches; text
+    does not shrink with it.
     """
 
     def draw(axes: Axes) -> None:
@@ -104,7 +106,7 @@ def line_chart(
         if not any(np.isfinite(each.mean).any() for each in series):
             axes.text(0.5, 0.5, "no points", transform=axes.transAxes, ha="center", color="#777777")
 
-    return chart(draw, title=title, x_label=x_label, y_label=y_label, format=format)
+    return chart(draw, title=title, x_label=x_label, y_label=y_label, format=format, size=size)
 
 
 def chart(
@@ -114,6 +116,7 @@ def chart(
     x_label: str = "",
     y_label: str = "",
     format: Format = "svg",
+    size: tuple[float, float] = SIZE,
 ) -> bytes:
     """What `draw` puts on a pair of axes in the house's style, encoded; for charts of any kind.
 
@@ -131,7 +134,7 @@ def chart(
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
-        figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.set_title(title, fontsize="medium", loc="left")
