@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from playfield.generative.classifier_trainer import ClassifierTrainer
     from playfield.generative.images import ImageData
     from playfield.nets.classifier import ConvClassifier
-    from playfield.training.logs import Picture
     from playfield.training.loop import Outcome
+    from playfield.training.media import Picture
     from playfield.training.run import Run
 
 #: The picture of the confusion matrix in a run's folder.

@@ -28,7 +28,7 @@ from playfield.training.run_checkpoint import NO_BEST
 if TYPE_CHECKING:
     from playfield.generative.images import ImageData
     from playfield.generative.painter import PainterTrainer
-    from playfield.training.logs import Picture
+    from playfield.training.media import Picture
     from playfield.training.run import Run
 
 Images = NDArray[np.uint8]  # [N, C, H, W]

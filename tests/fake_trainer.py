@@ -36,9 +36,18 @@ class FakeTrainer:
         self.frames_per_step = 4
         self.segments: list[int] = []
         self.rng = np.random.default_rng(5)
+        self.network = torch.nn.Module()
         self.weight = torch.nn.Parameter(torch.zeros(3))
         optimizer = torch.optim.Adam([self.weight], lr=0.1)
         self.gradient_steps = {"fit": GradientStep(optimizer, [("weight", self.weight)], 1.0)}
+
+    @property
+    def weight(self) -> torch.nn.Parameter:
+        return self.network.weight  # type: ignore[return-value]
+
+    @weight.setter
+    def weight(self, weight: torch.nn.Parameter) -> None:
+        self.network.weight = weight
 
     def step(self) -> dict[str, Any]:
         self.progress += self.stride

@@ -357,6 +357,8 @@ def test_a_run_that_is_being_trained_is_left_alone(run: Run) -> None:
         ("evaluate_every", -1),
         ("evaluate_episodes", -1),
         ("max_skipped", 0),
+        ("media_mb_per_hour", -1.0),
+        ("media_mb_per_hour", float("nan")),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused_by_name(field: str, value: float) -> None:

@@ -12,7 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from playfield.training.logs import MetricsLog, cut_metrics, read_metrics
-from playfield.training.metrics import METRICS, WINDOW, Point, Recorder
+from playfield.training.metrics import GROUPS, METRICS, WINDOW, Point, Recorder
 
 
 def _curve(folder: Path, name: str) -> list[tuple[int, float]]:
@@ -126,10 +126,12 @@ warnings = []
 folder = Path(sys.argv[1])
 with MetricsLog(folder, warnings.append, resume_at=None) as log:
     log.write(0, {"x": 0.0})
+    log.flush()
     size = (folder / "metrics.jsonl").stat().st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (10 * size + 7, resource.RLIM_INFINITY))
     for step in range(1, 50):
         log.write(step, {"x": float(step)})
+    log.flush()
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     log.write(50, {"x": 50.0})
 print(json.dumps(warnings))
@@ -182,5 +184,6 @@ def test_a_folder_that_is_gone_only_warns(tmp_path: Path) -> None:
 def test_every_metric_is_documented_with_its_unit() -> None:
     for name, metric in METRICS.items():
         assert name.count("/") == 1
+        assert name.partition("/")[0] in GROUPS
         assert metric.meaning
         assert metric.unit

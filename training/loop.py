@@ -8,18 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from playfield.errors import DamagedFileError, UserError
 from playfield.training.checkpoint import Checkpoint, set_aside_after
 from playfield.training.console import Display, duration, open_display
+from playfield.training.histograms import weights
 from playfield.training.kept_checkpoints import CHECKPOINTS, Best, KeptCheckpoints, Record
-from playfield.training.logs import MetricsLog, Picture
+from playfield.training.layouts import LAYOUTS, family
+from playfield.training.logs import MEDIA_MB_PER_HOUR, MetricsLog
+from playfield.training.media import Film, Histogram, Picture
+from playfield.training.media_budget import MediaBudget
 from playfield.training.metrics import Recorder
 from playfield.training.run import Run
+from playfield.training.run_card import card, settings
 from playfield.training.signals import Interrupted, StopSignals
 from playfield.training.spans import span, spanned
 from playfield.training.trainer import Trainer
 
-Evaluate = Callable[[], Mapping[str, float | Picture]]
+Evaluate = Callable[[], Mapping[str, float | Picture | Film | Histogram]]
 Reason = Literal["steps", "minutes", "signal"]
 
 
@@ -48,6 +55,8 @@ class TrainingConfig:
     """Steps between two evaluations; 0: only at the end."""
     max_skipped: int = 100
     """Updates in a row that may be skipped as not finite before the run stops."""
+    media_mb_per_hour: float = MEDIA_MB_PER_HOUR
+    """Pictures and films that any hour may add to TensorBoard's file, in megabytes; 0: none."""
 
     def __post_init__(self) -> None:
         least = {
@@ -57,9 +66,10 @@ class TrainingConfig:
             "keep_checkpoints": 1,
             "evaluate_every": 0,
             "max_skipped": 1,
+            "media_mb_per_hour": 0,
         }
         for name, bound in least.items():
-            if getattr(self, name) < bound:
+            if not getattr(self, name) >= bound:
                 raise UserError(f"{name} must be {bound} or more, not {getattr(self, name)}.")
         if self.minutes is not None and not self.minutes > 0:
             raise UserError(f"minutes must be more than 0, not {self.minutes}.")
@@ -95,11 +105,11 @@ def train(
 ) -> Outcome:
     """Train until the budget is spent or a signal asks to stop, and save what was learnt.
 
-    `evaluate()` returns metrics such as `{"eval/return": 12.5}`, and pictures under the names they
-    are shown by; it must leave the trainer alone. A first signal cuts it short. What `best` says
-    is the best evaluation so far is saved at once, and kept until another one beats it.
-    `resume_from` restores the trainer, its stores and the curves, and sets newer checkpoints aside.
-    `display` is a live one on a terminal and plain lines elsewhere unless given.
+    `evaluate()` returns metrics such as `{"eval/return": 12.5}`, and pictures, films and histograms
+    under the names they are shown by; it must leave the trainer alone. A first signal cuts it
+    short. What `best` says is the best evaluation so far is saved at once, and kept until another
+    one beats it. `resume_from` restores the trainer, its stores and the curves, and sets newer
+    checkpoints aside. `display` is a live one on a terminal and plain lines elsewhere unless given.
 
     Raises `UserError` if another process trains this run, `DamagedFileError` if `resume_from` does
     not fit the trainer, `NonFiniteError` after `max_skipped` skipped updates in a row, and
@@ -111,12 +121,15 @@ def train(
         session.begin(resume_from)
         try:
             outcome = session.train()
+            status = "stopped" if outcome.reason == "signal" else "finished"
+            session.curves.write_end(outcome.progress, status)
         except Exception:
+            session.curves.write_end(trainer.progress, "failed")
             session.update_manifest("failed")
             raise
         finally:
             session.curves.close()
-        session.update_manifest("stopped" if outcome.reason == "signal" else "finished")
+        session.update_manifest(status)
         return outcome
 
 
@@ -152,13 +165,15 @@ class _Session:
     def begin(self, resume_from: Checkpoint | None) -> None:
         if resume_from is not None:
             self._restore(resume_from)
-        resume_at = resume_from.progress if resume_from is not None else None
-        self.curves = MetricsLog(self.run.folder, self.display.note, resume_at)
         self.trainer.begin_segment(self.segment)
         self.update_manifest("running")
+        resume_at = resume_from.progress if resume_from is not None else None
+        budget = MediaBudget(self.config.media_mb_per_hour)
+        self.curves = MetricsLog(self.run.folder, self.display.note, resume_at, budget)
         progress = self.trainer.progress
+        self._introduce(progress)
         self.begun_at = self.logged_at = progress
-        self.evaluated_at = -1
+        self.evaluated_at = self.weights_at = -1
         self.updates_logged = self._updates()
         self._schedule(progress)
         self.started = self.interval_started = time.monotonic()
@@ -167,6 +182,12 @@ class _Session:
         left = float("inf") if minutes is None else (minutes - self.minutes_before) * 60
         self.deadline = self.started + left
         self.next_look = self.started  # when the clock next matters: for a picture or the deadline
+
+    def _introduce(self, progress: int) -> None:
+        """Say in TensorBoard what this run is."""
+        manifest = self.run.manifest
+        self.curves.write_settings(settings(manifest), LAYOUTS[family(manifest)])
+        self.curves.write_text(progress, "run/card", card(manifest, self.run.argument))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         try:
@@ -288,6 +309,7 @@ class _Session:
         if progress == self.logged_at:
             return
         finished, values = self.recorder.take()
+        values |= self.recorder.spread()
         now = time.monotonic()
         seconds = max(now - self.interval_started - self.pause, 1e-9)
         rate = (progress - self.logged_at) / seconds
@@ -316,6 +338,8 @@ class _Session:
         """
         self.log(progress)  # what the curves hold up to here is what a resume keeps of them
         started = time.monotonic()
+        self._log_weights(progress)
+        self.curves.flush()
         streaks = self._streaks()
         if streaks:
             at = self._at(progress).capitalize()
@@ -365,10 +389,10 @@ class _Session:
         except Interrupted:
             self.display.note("The evaluation was cut short.")
         else:
-            result = {name: value for name, value in found.items() if isinstance(value, float)}
-            pictures = {n: value for n, value in found.items() if not isinstance(value, float)}
+            result = {name: float(v) for name, v in found.items() if isinstance(v, int | float)}
             self.curves.write(progress, result)
-            self.curves.write_pictures(progress, pictures)
+            self._log_media(progress, found)
+            self._log_weights(progress)
             self.logged.update(result)
             self.last_evaluation = result
             self.evaluated_at = progress
@@ -376,6 +400,22 @@ class _Session:
                 self._prune(progress)
         self.pause += time.monotonic() - started
         return result
+
+    def _log_media(
+        self, progress: int, found: Mapping[str, float | Picture | Film | Histogram]
+    ) -> None:
+        pictures = {name: v for name, v in found.items() if isinstance(v, np.ndarray)}
+        films = {name: v for name, v in found.items() if isinstance(v, Film)}
+        distributions = {name: v.values for name, v in found.items() if isinstance(v, Histogram)}
+        self.curves.write_pictures(progress, pictures)
+        self.curves.write_film(progress, films)
+        self.curves.write_histograms(progress, distributions)
+
+    def _log_weights(self, progress: int) -> None:
+        """How the weights are distributed, at each checkpoint and evaluation."""
+        if progress != self.weights_at:
+            self.curves.write_histograms(progress, weights(self.trainer.network))
+            self.weights_at = progress
 
     def update_manifest(self, status: str) -> None:
         fields: dict[str, Any] = {"status": status, CHECKPOINTS: self.kept.description()}

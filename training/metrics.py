@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from playfield.training.trainer import Metrics, Share, State
@@ -14,6 +15,9 @@ from playfield.training.trainer import Metrics, Share, State
 WINDOW = 100
 #: What follows the name of a series of finished values in the name of their moving mean.
 MEAN_SUFFIX = "_mean"
+#: Series whose spread over the same games is shown too: what follows their name, and percentiles.
+SPREAD = ("episode/return",)
+PERCENTILES = {"_low": 10.0, "_high": 90.0}
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,24 @@ class Metric:
     unit: str
 
 
+#: The groups that TensorBoard's page shows, by what comes before the slash.
+GROUPS = {
+    "episode": "games that were played to learn from, with exploration",
+    "eval": "games of evaluations, which nothing is learned from; by (nearly) the best actions",
+    "train": "losses and settings of the updates",
+    "loss_by_noise": "a denoiser's loss, by how much noise there was",
+    "gan": "the two networks of a GAN beside each other",
+    "replay": "the replay memory",
+    "paint": "painted images beside real ones",
+    "classify": "a classifier on held-out images",
+    "samples": "pictures that were painted from the same seeds each time",
+    "weights": "distributions of the network's weights, part by part",
+    "health": "signs of trouble",
+    "speed": "how fast it goes",
+    "time": "how long it has taken",
+    "run": "what the run is, in words",
+}
+
 #: Every scalar a run logs; the x-axis is the trainer's progress. Unless stated otherwise a point is
 #: the mean over the log interval that ends there.
 METRICS: dict[str, Metric] = {
@@ -31,6 +53,12 @@ METRICS: dict[str, Metric] = {
         "raw, unclipped score of one finished game, at its last step", "points"
     ),
     "episode/return_mean": Metric(f"mean return of the last {WINDOW} finished games", "points"),
+    "episode/return_low": Metric(
+        f"return that a tenth of the last {WINDOW} finished games do not reach", "points"
+    ),
+    "episode/return_high": Metric(
+        f"return that a tenth of the last {WINDOW} finished games surpass", "points"
+    ),
     "episode/length": Metric("environment steps of one finished game, at its last step", "steps"),
     "episode/length_mean": Metric(f"mean length of the last {WINDOW} finished games", "steps"),
     "train/loss": Metric("loss that is minimised, importance weights included", "1"),
@@ -203,6 +231,15 @@ class Recorder:
         self._counts.clear()
         self._shares.clear()
         return finished, means
+
+    def spread(self) -> dict[str, float]:
+        """The 10th and 90th percentile (linear) of the newest values of each series in `SPREAD`."""
+        return {
+            name + suffix: float(np.percentile(self._windows[name], percent))
+            for name in SPREAD
+            if self._windows.get(name)
+            for suffix, percent in PERCENTILES.items()
+        }
 
     def state_dict(self) -> State:
         """The moving windows; call it right after `take`, when nothing else is held."""
