@@ -13,6 +13,7 @@ import numpy as np
 from playfield.errors import DamagedFileError, UserError
 from playfield.training.checkpoint import Checkpoint, set_aside_after
 from playfield.training.console import Display, duration, open_display
+from playfield.training.energy import EnergyMeter
 from playfield.training.histograms import weights
 from playfield.training.kept_checkpoints import CHECKPOINTS, Best, KeptCheckpoints, Record
 from playfield.training.layouts import LAYOUTS, family
@@ -165,6 +166,7 @@ class _Session:
     def begin(self, resume_from: Checkpoint | None) -> None:
         if resume_from is not None:
             self._restore(resume_from)
+        self.energy = EnergyMeter.of_run(self.run.manifest, going_on=resume_from is not None)
         self.trainer.begin_segment(self.segment)
         self.update_manifest("running")
         resume_at = resume_from.progress if resume_from is not None else None
@@ -421,12 +423,18 @@ class _Session:
         fields: dict[str, Any] = {"status": status, CHECKPOINTS: self.kept.description()}
         if hasattr(self, "started"):
             fields |= {"progress": self.trainer.progress, "minutes": self._minutes()}
+        fields |= self._energy()
         try:
             self.run.update_manifest(**fields)
         except OSError as error:
             self.display.note(
                 f"Can't write {self.run.folder / 'run.json'} ({error.strerror or error})."
             )
+
+    def _energy(self) -> dict[str, float | None]:
+        energy = self.energy.read()
+        known = energy is not None or "energy_wh" in self.run.manifest
+        return {"energy_wh": energy} if known else {}
 
     def _streaks(self) -> list[str]:
         return [
@@ -470,6 +478,7 @@ class _Session:
             rate = (progress - self.begun_at) / (now - self.started)
         self.display.update(progress, min(fraction, 1.0), rate, self.logged)
         self.next_look = min(self.deadline, now + self.display.every)
+        self.energy.read()  # often enough for counters that begin again at 0
 
 
 def _next_multiple(progress: int, period: int) -> int:

@@ -44,6 +44,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "progress": (int,),  # steps at the newest checkpoint or at the end
     "checkpoints": (dict,),  # which one is the best, by what, and which is last: `KeptCheckpoints`
     "minutes": (int, float),
+    "energy_wh": (int, float, type(None)),  # of the whole machine's processors: `EnergyMeter`
 }
 OPTIONAL = frozenset(
     {
@@ -57,6 +58,7 @@ OPTIONAL = frozenset(
         "progress",
         "checkpoints",
         "minutes",
+        "energy_wh",
     }
 )
 

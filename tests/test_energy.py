@@ -1,0 +1,107 @@
+"""The energy of a run, by counters that the test moves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from playfield.training.energy import EnergyMeter
+
+WH = 3_600_000_000  # microjoules: 3,600 joules of a million each
+
+
+class Counters:
+    """A machine's /sys/class/powercap."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def zone(self, place: str, name: str, value: int, most: int = 10 * WH) -> None:
+        zone = self.folder / place
+        zone.mkdir(parents=True)
+        (zone / "name").write_text(f"{name}\n")
+        (zone / "max_energy_range_uj").write_text(f"{most}\n")
+        self.set(place, value)
+
+    def set(self, place: str, value: int) -> None:
+        (self.folder / place / "energy_uj").write_text(f"{value}\n")
+
+
+@pytest.fixture
+def counters(tmp_path: Path) -> Counters:
+    return Counters(tmp_path)
+
+
+def meter(counters: Counters, before: float | None = 0.0) -> EnergyMeter:
+    return EnergyMeter(before, counters.folder)
+
+
+def test_packages_add_up_and_begin_at_nought(counters):
+    counters.zone("intel-rapl:0", "package-0", 7 * WH)
+    counters.zone("intel-rapl:1", "package-1", 2 * WH)
+    measured = meter(counters)
+    assert measured.read() == 0.0
+    counters.set("intel-rapl:0", 8 * WH)
+    counters.set("intel-rapl:1", 4 * WH)
+    assert measured.read() == pytest.approx(3.0)
+    assert measured.read() == pytest.approx(3.0)
+
+
+def test_memory_is_counted_beside_its_package_and_nothing_is_counted_twice(counters):
+    counters.zone("intel-rapl:0", "package-0", 0)
+    counters.zone("intel-rapl:0:0", "core", 0)  # part of the package
+    counters.zone("intel-rapl:0:1", "dram", 0)
+    counters.zone("intel-rapl:1", "psys", 0)  # the packages and everything else
+    counters.zone("intel-rapl-mmio:0", "package-0", 0)  # the same one again
+    measured = meter(counters)
+    for place in ("intel-rapl:0:0", "intel-rapl:1", "intel-rapl-mmio:0"):
+        counters.set(place, 5 * WH)
+    counters.set("intel-rapl:0", 2 * WH)
+    counters.set("intel-rapl:0:1", WH)
+    assert measured.read() == pytest.approx(3.0)
+
+
+def test_a_counter_that_began_again_at_0_went_on(counters):
+    counters.zone("intel-rapl:0", "package-0", 9 * WH, most=10 * WH - 1)
+    measured = meter(counters)
+    counters.set("intel-rapl:0", 1 * WH)
+    assert measured.read() == pytest.approx(2.0)
+
+
+def test_what_was_used_before_a_resume_is_in_the_sum(counters):
+    counters.zone("intel-rapl:0", "package-0", 0)
+    measured = meter(counters, before=5.5)
+    counters.set("intel-rapl:0", WH)
+    assert measured.read() == pytest.approx(6.5)
+
+
+@pytest.mark.parametrize("manifest", [{"device": "cpu"}, {"device": "cpu", "energy_wh": None}])
+def test_a_sum_with_a_part_unknown_is_unknown(manifest):
+    assert EnergyMeter.of_run(manifest, going_on=True).read() is None
+
+
+def test_processors_alone_are_not_the_energy_of_a_run_on_a_gpu():
+    assert EnergyMeter.of_run({"device": "cuda"}, going_on=False).read() is None
+
+
+def test_a_machine_without_counters_has_no_answer(tmp_path):
+    assert EnergyMeter(0.0, tmp_path / "missing").read() is None
+    assert EnergyMeter(0.0, tmp_path).read() is None
+
+
+def test_a_counter_that_may_not_be_read_or_says_nonsense_gives_no_answer(counters):
+    counters.zone("intel-rapl:0", "package-0", 0)
+    (counters.folder / "intel-rapl:0/energy_uj").unlink()
+    assert meter(counters).read() is None
+    (counters.folder / "intel-rapl:0/energy_uj").write_text("much")
+    assert meter(counters).read() is None
+
+
+def test_a_sum_that_missed_a_reading_stays_unknown(counters):
+    counters.zone("intel-rapl:0", "package-0", 0)
+    measured = meter(counters)
+    (counters.folder / "intel-rapl:0/energy_uj").unlink()
+    assert measured.read() is None
+    counters.set("intel-rapl:0", WH)
+    assert measured.read() is None
