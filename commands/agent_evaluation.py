@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from playfield.evaluation.games import play_games
+import numpy as np
+
+from playfield.atomic import write_atomically
+from playfield.evaluation.game_film import GameFilm
+from playfield.evaluation.games import Moment, play_games
+from playfield.training.media import Film, Histogram, Picture
 from playfield.training.seeding import derive_seed
+from playfield.training.signals import Interrupted
 
 if TYPE_CHECKING:
     from playfield.envs.contract import VectorEnv
@@ -17,6 +25,10 @@ if TYPE_CHECKING:
 EPSILON = 0.001
 #: Environments side by side; more would only make the last, longest games wait for each other.
 NUM_ENVS = 8
+#: Films are made while they take no more than this share of the time since training began.
+FILM_SHARE = 0.01
+#: The newest evaluation's film, in the run's folder.
+FILM = Path("videos", "evaluation.gif")
 
 
 def during_training(
@@ -25,19 +37,38 @@ def during_training(
     *,
     episodes: int,
     seed: int,
-) -> Callable[[], Mapping[str, float]] | None:
+    pictured: Callable[[int], VectorEnv] | None = None,
+    folder: Path | None = None,
+) -> Callable[[], Mapping[str, float | Picture | Film | Histogram]] | None:
     """What the training loop calls to evaluate its agent; None for no episodes.
 
     `policy()` is the agent as it is then. `make_env(num_envs)` makes the environments, anew for
     every evaluation. All evaluations of a run start from the same seeds, so that two points of the
     curve differ by the agent alone. `playfield eval` draws from others: a checkpoint chosen by this
     curve is not reported by the same games.
+
+    Scores are "eval/return" and "eval/length"; "eval/actions" is which actions were taken, by
+    number. With `pictured`, which makes environments that can be shown, "eval/game" is a film of
+    the first game; the run's `folder` keeps the newest one in videos/evaluation.gif.
     """
     if episodes < 1:
         return None
+    studio = None if pictured is None else _Studio(pictured, folder)
 
-    def evaluate() -> Mapping[str, float]:
-        env = make_env(min(episodes, NUM_ENVS))
+    def evaluate() -> Mapping[str, float | Picture | Film | Histogram]:
+        num_envs = min(episodes, NUM_ENVS)
+        env = None if studio is None else studio.open(num_envs)
+        film = None if env is None else GameFilm(env)
+        env = make_env(num_envs) if env is None else env
+        taken = np.zeros(env.spec.num_actions, np.int64)
+
+        def watch(moment: Moment) -> None:
+            # What is sent after a game's last picture is not played.
+            over = moment.step.terminated | moment.step.truncated
+            np.add.at(taken, moment.actions[~over], 1)
+            if film is not None:
+                film.watch(moment)
+
         try:
             games = play_games(
                 env,
@@ -45,12 +76,16 @@ def during_training(
                 episodes=episodes,
                 seed=derive_seed(seed, "evaluation", "during training"),
                 epsilon=EPSILON,
+                watch=watch,
             )
         finally:
             env.close()
+        developed = None if studio is None or film is None else studio.develop(film)
         return {
             "eval/return": sum(game.score for game in games) / len(games),
             "eval/length": sum(game.steps for game in games) / len(games),
+            "eval/actions": Histogram(np.repeat(np.arange(len(taken), dtype=np.float64), taken)),
+            **({} if developed is None else {"eval/game": developed}),
         }
 
     return evaluate
@@ -59,3 +94,35 @@ def during_training(
 def report_seed(run_seed: int) -> int:
     """The seed of `playfield eval`'s games, unless the user gives one."""
     return derive_seed(run_seed, "evaluation", "report")
+
+
+class _Studio:
+    """Makes films while there is time for them, and puts the newest into the run's folder."""
+
+    def __init__(self, pictured: Callable[[int], VectorEnv], folder: Path | None) -> None:
+        self._pictured, self._folder = pictured, folder
+        self._began, self._spent = time.monotonic(), 0.0
+
+    def open(self, num_envs: int) -> VectorEnv | None:
+        """Environments to film; None where films took too long so far, or nothing can be shown."""
+        if self._spent > FILM_SHARE * (time.monotonic() - self._began):
+            return None
+        try:
+            return self._pictured(num_envs)
+        except Interrupted:
+            raise
+        except Exception:  # renderers fail in ways of their own; the evaluation does without
+            return None
+
+    def develop(self, film: GameFilm) -> Film | None:
+        """The finished film; one that finds no place in the folder is no reason to stop."""
+        started = time.monotonic()
+        developed = film.developed()
+        self._spent += time.monotonic() - started
+        if developed is not None and self._folder is not None:
+            try:
+                (self._folder / FILM).parent.mkdir(exist_ok=True)
+                write_atomically(self._folder / FILM, developed.encoded)
+            except OSError:
+                pass  # the curves and checkpoints tell of a disk in trouble
+        return developed

@@ -143,10 +143,11 @@ def _train(chosen: Algorithm, options: Options[AgentConfig]) -> int:
     env_id = options.env
     assert env_id is not None
 
-    def make_env(num_envs: int) -> VectorEnv:
+    def make_env(num_envs: int, render: bool = False) -> VectorEnv:
         return envs.make(
             env_id,
             num_envs,
+            render=render,
             protocol=options.protocol,
             full_action_space=options.full_action_space or None,
             threads=emulator_threads,
@@ -179,6 +180,8 @@ def _train(chosen: Algorithm, options: Options[AgentConfig]) -> int:
             make_env,
             episodes=options.training.evaluate_episodes,
             seed=options.seed,
+            pictured=lambda num_envs: make_env(num_envs, render=True),
+            folder=new_run.folder,
         )
         outcome = train(trainer, new_run, options.training, evaluate=evaluate)
     finally:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import BinaryIO, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +85,16 @@ class VideoWriter:
             self._part.unlink(missing_ok=True)
 
 
+def gif(pictures: Iterable[Picture], frames_per_second: float) -> bytes:
+    """`pictures` `[H, W, 3]` uint8 of one size, at least one, as an endless GIF in memory."""
+    encoded = io.BytesIO()
+    encoder = _Gif(encoded, frames_per_second)
+    for picture in pictures:
+        encoder.add(picture)
+    encoder.finish()
+    return encoded.getvalue()
+
+
 class _Ffmpeg:
     """H.264 in 4:2:0, the one form that every browser and player opens."""
 
@@ -147,10 +159,11 @@ class _Ffmpeg:
 class _Pillow:
     """Pictures gathered in memory, as Pillow wants them."""
 
-    unit = 1  # milliseconds
+    format: ClassVar[str] = "PNG"
+    unit: ClassVar[int] = 1  # milliseconds
 
-    def __init__(self, path: Path, frames_per_second: float) -> None:
-        self._path = path
+    def __init__(self, target: Path | BinaryIO, frames_per_second: float) -> None:
+        self._target = target
         self._milliseconds = 1000 / frames_per_second
         self._pictures: list[Image.Image] = []
 
@@ -162,7 +175,14 @@ class _Pillow:
             return
         first, *rest = self._pictures
         durations = self._durations(len(self._pictures))
-        first.save(self._path, save_all=True, append_images=rest, duration=durations, loop=0)
+        first.save(
+            self._target,
+            self.format,
+            save_all=True,
+            append_images=rest,
+            duration=durations,
+            loop=0,
+        )
 
     def abort(self) -> None:
         self._pictures.clear()
@@ -175,6 +195,7 @@ class _Pillow:
 
 
 class _Gif(_Pillow):
+    format = "GIF"
     unit = 10  # a GIF counts hundredths of a second
 
     def add(self, picture: Picture) -> None:
