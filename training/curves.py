@@ -1,0 +1,310 @@
+"""The curves of a run, read back from its `metrics.jsonl` quickly.
+
+A run of ten million steps logs tens of megabytes, of which a curve is a few bytes per line. So the
+bytes are searched for the name, and the numbers beside it are parsed all together; whatever does
+not look as `MetricsLog` writes it is left to the JSON parser. Lines stand on their own: what a
+crash or a bad disk damaged is left out, and said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: The name of the curve that holds the clock.
+MINUTES = "time/minutes"
+#: Of a file that is only asked for its newest values, no more than this is read.
+END = 16 * 2**20
+
+_BEGINNING = b'{"progress": '
+_DIGITS = 26  # bytes that hold any number, -2.2250738585072014e-308 too, and what ends it
+_NEWLINE, _COMMA, _BRACE = b"\n,}"
+_NULL, _NAN = (np.frombuffer(word, np.uint8) for word in (b"null", b"nan\0"))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The points of one metric, in the order of training."""
+
+    progress: NDArray[np.int64]  # [N] ascending: environment steps, or images
+    value: NDArray[np.float64]  # [N] NaN where what was measured was not finite
+    minutes: NDArray[np.float64] | None  # [N] of training so far; None where no clock was logged
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What was asked of a file, one curve for each name; a metric never logged has no points."""
+
+    curves: dict[str, Curve]
+    damage: str | None  # one sentence on what was left out
+
+
+def read_curve(path: Path, name: str) -> Curve:
+    """The curve of `name` in the `metrics.jsonl` at `path`. Raises `OSError`."""
+    return read_curves(path, [name]).curves[name]
+
+
+def read_curves(path: Path, names: Sequence[str], *, clock: bool = True) -> Curves:
+    """The curves of `names` in the `metrics.jsonl` at `path`, which may still be growing.
+
+    Without `clock`, no curve gets its minutes, which saves a part of the time. Where the progress
+    steps back, because a resume could not cut off what it gave up, the later points count. Raises
+    `OSError` if the file can't be read.
+    """
+    text = path.read_bytes()
+    wanted = list(dict.fromkeys([*names, MINUTES] if clock else names))
+    try:
+        points, damaged, lines = _search(text, wanted)
+    except ValueError:  # a number that is none
+        points, damaged, lines = _parse_all(text, wanted)
+    found = {name: _in_order(*each) for name, each in points.items()}
+    minutes = found[MINUTES] if clock else None
+    curves = {name: Curve(*found[name], _minutes_at(found[name][0], minutes)) for name in names}
+    return Curves(curves, _damage(path, text, damaged, lines))
+
+
+def metric_names(path: Path) -> list[str]:
+    """The names of what the `metrics.jsonl` at `path` holds at its end, sorted. Raises `OSError`.
+
+    Reads the last megabyte, which holds many log intervals.
+    """
+    found: set[str] = set()
+    for line in _end_of(path, 2**20).splitlines():
+        found |= set(_parse(line) or ())
+    return sorted(found - {"progress"})
+
+
+class NewestValues:
+    """The end of a `metrics.jsonl`, asked for a few values: for a table of many runs.
+
+    Raises `OSError` if the file can't be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._text = _end_of(path, END)
+
+    def newest(self, name: str) -> float | None:
+        """The last finite value of `name`; None where there is none."""
+        key, before = _key(name), len(self._text)
+        while (at := self._text.rfind(key, 0, before)) >= 0:
+            value = self._number(at + len(key))
+            if value is not None:
+                return value
+            before = at
+        return None
+
+    def all(self, name: str) -> list[float]:
+        """All finite values of `name`, oldest first: for what is logged seldom."""
+        values = (self._number(at) for at in _positions(self._text, _key(name)))
+        return [value for value in values if value is not None]
+
+    def _number(self, start: int) -> float | None:
+        # Without what ends it, a number may have lost its last digits.
+        window = self._text[start : start + _DIGITS]
+        ends = [at for mark in b",}" if (at := window.find(mark)) >= 0]
+        try:
+            value = float(window[: min(ends)]) if ends else float("nan")
+        except ValueError:
+            return None
+        return value if np.isfinite(value) else None
+
+
+# --- the search -----------------------------------------------------------------------------------
+
+Points = tuple[NDArray[np.int64], NDArray[np.float64]]
+
+
+def _search(text: bytes, names: Sequence[str]) -> tuple[dict[str, Points], list[int], int]:
+    """Points by name, the numbers of damaged lines, and how many lines there are.
+
+    Raises ValueError where a line that looks right has a number that is none.
+    """
+    codes = np.frombuffer(text, np.uint8)
+    starts, ends = _lines(codes)
+    usual = _look_usual(text, codes, starts, ends)
+    others, damaged = {}, []
+    for line in np.flatnonzero(~usual):
+        content = text[starts[line] : ends[line]]
+        if row := _parse(content):
+            others[int(line)] = row
+        elif content:
+            damaged.append(int(line))
+
+    points = {}
+    for name in names:
+        at = np.array(_positions(text, _key(name)), np.intp)
+        lines = np.searchsorted(starts, at, side="right") - 1
+        at, lines = at[usual[lines]], lines[usual[lines]]
+        progress = _whole(_numbers(codes, starts[lines] + len(_BEGINNING)))
+        values = _numbers(codes, at)
+        added = [(n, row, v) for n, row in others.items() if (v := _value(row, name)) is not None]
+        if added:
+            lines = np.append(lines, [number for number, _, _ in added])
+            order = np.argsort(lines, kind="stable")
+            progress = np.append(progress, [row["progress"] for _, row, _ in added])[order]
+            values = np.append(values, [value for _, _, value in added])[order]
+        points[name] = progress, values
+    return points, damaged, len(starts)
+
+
+def _lines(codes: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where each line begins, and where it ends, before its newline."""
+    block = 2**20  # what is compared stays in the cache until it is counted
+    found = [
+        at + np.flatnonzero(codes[at : at + block] == _NEWLINE)
+        for at in range(0, len(codes), block)
+    ]
+    ends = np.concatenate(found) if found else np.zeros(0, np.intp)
+    if len(codes) and codes[-1] != _NEWLINE:
+        ends = np.append(ends, len(codes))
+    return np.append(0, ends[:-1] + 1)[: len(ends)], ends
+
+
+def _look_usual(
+    text: bytes, codes: NDArray[np.uint8], starts: NDArray[np.intp], ends: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Which lines `[L]` begin and end as ours do; not those of the last few bytes.
+
+    Zeros and letters of no English, which a bad disk leaves, are nowhere in them.
+    """
+    usual = (ends - starts > len(_BEGINNING)) & (ends + _DIGITS < len(codes))
+    where = starts[usual]
+    begin = _windows(codes, where, len(_BEGINNING)) == np.frombuffer(_BEGINNING, np.uint8)
+    usual[usual] = begin.all(axis=1) & (codes[ends[usual] - 1] == _BRACE)
+    odd: list[int] = []
+    if b"\0" in text or not text.isascii():
+        odd += np.flatnonzero((codes == 0) | (codes > 126)).tolist()
+    rest = sum(text.count(b"{", starts[n], ends[n]) for n in np.flatnonzero(~usual))
+    if text.count(b"{") > np.count_nonzero(usual) + rest:  # half a line with another glued to it
+        odd += [at for at in _positions(text, b"{") if text[at - 2 : at - 1] not in b"\n"]
+    usual[np.searchsorted(starts, odd, side="right") - 1] = False
+    return usual
+
+
+def _numbers(codes: NDArray[np.uint8], at: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The numbers `[N]` that begin at `at` and end before a comma or brace; null is NaN.
+
+    Raises ValueError for what is no number.
+    """
+    windows = _windows(codes, at, _DIGITS)
+    ended = np.logical_or.accumulate((windows == _COMMA) | (windows == _BRACE), axis=1)
+    if not ended[:, -1].all():
+        raise ValueError("a number does not end")
+    windows[ended] = 0
+    windows[(windows[:, :4] == _NULL).all(axis=1), :4] = _NAN
+    return windows.view(f"S{_DIGITS}").ravel().astype(np.float64)
+
+
+def _whole(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+    if not ((np.abs(numbers) < 2**53) & (np.floor(numbers) == numbers)).all():
+        raise ValueError("a progress is no whole number")
+    return numbers.astype(np.int64)
+
+
+def _windows(codes: NDArray[np.uint8], at: NDArray[np.intp], size: int) -> NDArray[np.uint8]:
+    """The `size` bytes from each of `at` on, `[N, size]`; none may reach beyond the end."""
+    if not len(at):
+        return np.zeros((0, size), np.uint8)
+    return np.lib.stride_tricks.sliding_window_view(codes, size)[at]
+
+
+def _positions(text: bytes, key: bytes) -> list[int]:
+    """Where `key` ends in `text`, each time."""
+    found = []
+    at = text.find(key)
+    while at >= 0:
+        at += len(key)
+        found.append(at)
+        at = text.find(key, at)
+    return found
+
+
+def _key(name: str) -> bytes:
+    return f"{json.dumps(name)}: ".encode()
+
+
+# --- line by line ---------------------------------------------------------------------------------
+
+
+def _parse_all(text: bytes, names: Sequence[str]) -> tuple[dict[str, Points], list[int], int]:
+    """As `_search`, whatever the lines look like."""
+    found: dict[str, list[tuple[int, float]]] = {name: [] for name in names}
+    damaged = []
+    lines = text.split(b"\n")
+    for number, line in enumerate(lines):
+        row = _parse(line)
+        if row is None:
+            damaged += [number] if line else []
+            continue
+        for name in names:
+            value = _value(row, name)
+            if value is not None:
+                found[name].append((row["progress"], value))
+    points = {
+        name: (np.array([p for p, _ in each], np.int64), np.array([v for _, v in each], np.float64))
+        for name, each in found.items()
+    }
+    return points, damaged, len(lines) - (not lines[-1])
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    right = isinstance(row, dict) and type(row.get("progress")) is int
+    return row if right and abs(row["progress"]) < 2**53 else None
+
+
+def _value(row: Mapping[str, Any], name: str) -> float | None:
+    """The value of `name`: NaN for null; None where there is none, or no number."""
+    value = row.get(name, "")
+    if value is None:
+        return float("nan")
+    try:
+        return float(value) if type(value) in (int, float) else None
+    except OverflowError:
+        return None
+
+
+# --- the points -----------------------------------------------------------------------------------
+
+
+def _in_order(progress: NDArray[np.int64], value: NDArray[np.float64]) -> Points:
+    if not len(progress):
+        return progress, value
+    kept = progress <= np.minimum.accumulate(progress[::-1])[::-1]
+    return progress[kept], value[kept]
+
+
+def _minutes_at(progress: NDArray[np.int64], clock: Points | None) -> NDArray[np.float64] | None:
+    """The minutes at `progress`: games and evaluations have lines without a clock."""
+    if clock is None or not len(clock[0]):
+        return None
+    return np.interp(progress, np.append(0, clock[0]), np.append(0.0, clock[1]))
+
+
+def _damage(path: Path, text: bytes, damaged: Sequence[int], lines: int) -> str | None:
+    if not damaged:
+        return None
+    last_alone = len(damaged) == 1 and damaged[0] == lines - 1
+    if last_alone and not text.endswith(b"\n"):
+        return f"{path} ends in half a line (cut off, or being written), which is left out."
+    first = f"the first is line {damaged[0] + 1:,}"
+    return f"{path} is damaged in {len(damaged):,} of {lines:,} lines, left out: {first}."
+
+
+def _end_of(path: Path, size: int) -> bytes:
+    """The last `size` bytes of a file, from the beginning of a line on."""
+    with path.open("rb") as file:
+        skipped = max(0, os.fstat(file.fileno()).st_size - size)
+        file.seek(skipped)
+        text = file.read()
+    return text[text.find(b"\n") + 1 :] if skipped else text
