@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib.util
-import subprocess
-import sys
-from collections.abc import Sequence
+import io
+import os
+import socket
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import tyro
 
@@ -16,15 +21,20 @@ from playfield.errors import UserError
 from playfield.training.places import runs_root
 from playfield.training.signals import raise_at_interrupt
 
+#: Where TensorBoard serves unless told otherwise.
+USUAL_PORT = 6006
+#: Addresses that stand for every network this machine is in.
+EVERYWHERE = ("0.0.0.0", "::")
+
 
 @dataclass(frozen=True)
 class Options:
-    """Start TensorBoard on all runs, or on those named, and print its address. Ctrl-C ends it."""
+    """Serve TensorBoard on all runs, or on those named, and print its address. Ctrl-C ends it."""
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
     """Names or folders of runs; none: all."""
-    port: int = 6006
-    """Port of the web page; 0: any that is free."""
+    port: int | None = None
+    """Port of the web page; 0: any that is free; not given: the first free one from 6006 on."""
     host: str = "localhost"
     """Address to serve on; 0.0.0.0 lets other machines in."""
     root: Path = field(default_factory=runs_root)
@@ -33,38 +43,45 @@ class Options:
 
 def run(args: Sequence[str]) -> int:
     options = arguments.parse(Options, args, command="tensorboard")
-    command = [sys.executable, "-m", "tensorboard.main", *tensorboard_arguments(options)]
     if importlib.util.find_spec("tensorboard") is None:
         raise UserError("TensorBoard is not installed here: pip install tensorboard.")
-    # TensorBoard prints its address itself, once it really listens there.
-    print(f"TensorBoard on {', '.join(options.runs) or options.root} (Ctrl-C ends it)", flush=True)
+    if options.port is not None and not 0 <= options.port <= 65535:
+        raise UserError(f"--port has to lie between 0 and 65535, and is {options.port}.")
+    told = tensorboard_arguments(options)
+    if options.port is not None:
+        check_address(options.host, options.port)
+    shown = ", ".join(options.runs) or str(options.root)
+    print(f"Starting TensorBoard on {shown} ...", flush=True)
+    port = serve(told, options)
     raise_at_interrupt()
-    process = subprocess.Popen(command)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        # The terminal's Ctrl-C went to TensorBoard as well; wait for it rather than outrun it.
-        process.terminate()
-        process.wait()
-        return 0
+    if options.port is None and port != USUAL_PORT:
+        print(f"Port {USUAL_PORT} is in use, so it is {port} this time.")
+    for line in addresses(options.host, port, os.environ):
+        print(line)
+    print("Ctrl-C ends it.", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
+    return 0
 
 
 def tensorboard_arguments(options: Options) -> list[str]:
     """What TensorBoard is told. Raises `UserError` for a run that does not exist."""
-    serve = ["--host", options.host, "--port", str(options.port)]
+    at = ["--host", options.host]
+    if options.port is not None:
+        at += ["--port", str(options.port)]
     if not options.runs:
         if not options.root.is_dir():
             raise UserError(
                 f"There are no runs in {options.root}: start one with `playfield train`, or name "
                 "another folder with --root."
             )
-        return ["--logdir", str(options.root), *serve]
+        return ["--logdir", str(options.root), *at]
 
     from playfield.training.run import Run
 
     chosen = [Run.open(name, options.root) for name in options.runs]
     if len(chosen) == 1:
-        return ["--logdir", str(chosen[0].folder), *serve]
+        return ["--logdir", str(chosen[0].folder), *at]
     # --logdir takes one folder; --logdir_spec takes several, separated by what can't be in a name.
     for each in chosen:
         if any(mark in str(each.folder) for mark in ",:"):
@@ -72,4 +89,91 @@ def tensorboard_arguments(options: Options) -> list[str]:
                 f"TensorBoard can't compare runs whose path has a comma or colon: {each.folder}."
             )
     spec = ",".join(f"{each.name}:{each.folder}" for each in chosen)
-    return ["--logdir_spec", spec, *serve]
+    return ["--logdir_spec", spec, *at]
+
+
+def serve(told: Sequence[str], options: Options) -> int:
+    """Start TensorBoard in a thread of this process, as `told`, and return its port.
+
+    It ends with this process, its helper that reads the files too. Raises `UserError` where it
+    can't listen at the address.
+    """
+    from tensorboard import program
+
+    board = program.TensorBoard()
+    try:
+        # Its notes on how it loads files are nothing that a user could act on.
+        with contextlib.redirect_stderr(io.StringIO()):
+            board.configure(["tensorboard", *told])
+            url = board.launch()
+    except program.TensorBoardPortInUseError as error:
+        raise _in_use(options.port) from error
+    except program.TensorBoardServerException as error:
+        raise UserError(f"{error.msg}: choose another --host or --port.") from error
+    except OSError as error:
+        raise _no_address(options.host, error) from error
+    port = urlsplit(url).port
+    assert port is not None  # TensorBoard always names it
+    return port
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise `UserError` if nothing can listen there; TensorBoard says so only seconds later."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET  # as TensorBoard chooses
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise _in_use(port) from error
+        if error.errno == errno.EACCES:
+            raise UserError(
+                f"Port {port} is kept for root here: choose one from 1024 on."
+            ) from error
+        raise _no_address(host, error) from error
+
+
+def _in_use(port: int | None) -> UserError:
+    return UserError(
+        f"Port {port} is in use here, perhaps by another TensorBoard: choose another with --port, "
+        "or leave --port out for the first free one."
+    )
+
+
+def _no_address(host: str, error: OSError) -> UserError:
+    return UserError(
+        f"Can't serve on {host} ({error.strerror}): --host takes an address of this machine, "
+        "localhost for this machine alone or 0.0.0.0 for all."
+    )
+
+
+def addresses(host: str, port: int, environment: Mapping[str, str]) -> list[str]:
+    """Lines that say where a page served on `host` is found, from here and from elsewhere.
+
+    Nothing is opened: the machine that trains is often one without a browser, and then the reader
+    sits before another. `environment` tells of a login over SSH by `SSH_CONNECTION`, which holds
+    the address and port of either side.
+    """
+    if host in EVERYWHERE:
+        others = f"http://{_outer_address()}:{port}/"
+        return [
+            f"  on this machine:     http://localhost:{port}/",
+            f"  from other machines: {others}",
+        ]
+    lines = [f"  http://{f'[{host}]' if ':' in host else host}:{port}/"]
+    login = environment.get("SSH_CONNECTION", "").split()
+    if len(login) == 4 and host in ("localhost", "127.0.0.1", "::1"):
+        tunnel = f"ssh -N -L {port}:localhost:{port} {login[2]}"
+        lines.append(f"  on the machine before you, after `{tunnel}` there: the same address")
+    return lines
+
+
+def _outer_address() -> str:
+    """The address by which others in the network reach this machine, or else its name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as chosen:
+        try:
+            # Sends nothing: it asks which of our addresses a packet to a stranger would bear.
+            # 192.0.2.1 is kept free for examples (RFC 5737).
+            chosen.connect(("192.0.2.1", 9))
+            return str(chosen.getsockname()[0])
+        except OSError:
+            return socket.gethostname()
