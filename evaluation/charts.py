@@ -103,6 +103,7 @@ def line_chart(
             )
         if len(series) > 1:
             axes.legend(axes.lines, [_shown(each.label) for each in series], fontsize="small")
+        axes.set_ylim(*value_range(series))
         if not any(np.isfinite(each.mean).any() for each in series):
             axes.text(0.5, 0.5, "no points", transform=axes.transAxes, ha="center", color="#777777")
 
@@ -145,6 +146,27 @@ def chart(
         encoded = io.BytesIO()
         figure.savefig(encoded, format=format, metadata={"Date": None} if format == "svg" else None)
         return encoded.getvalue()
+
+
+def value_range(series: Sequence[Series]) -> tuple[float, float]:
+    """Lowest and highest of what a chart of `series` shows, with some air; never equal.
+
+    A band counts up to once the height of all lines beyond them: that of two seeds is 13 times as
+    wide as their standard error, and would flatten the lines.
+    """
+    lines = [np.asarray(each.mean, np.float64) for each in series]
+    bands = [np.asarray(b, np.float64) for s in series for b in (s.low, s.high) if b is not None]
+    known = np.concatenate(lines) if lines else np.zeros(0)
+    known = known[np.isfinite(known)]
+    if not len(known):
+        return 0.0, 1.0
+    low, high = float(known.min()), float(known.max())
+    height = high - low or max(abs(high), 1e-9)
+    edges = np.concatenate(bands) if bands else np.zeros(0)
+    edges = edges[np.isfinite(edges)].clip(low - height, high + height)
+    low, high = min([low, *edges.tolist()]), max([high, *edges.tolist()])
+    air = 0.04 * (high - low) or 0.1 * height
+    return low - air, high + air
 
 
 def line_style(number: int) -> tuple[str, str]:
