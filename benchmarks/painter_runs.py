@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from threading import Event
 from typing import Any
 
 import torch
-from measure import command_without_paths, playfield_command, stop
+from measure import command_without_paths, playfield_command, stolen_seconds, stop
 
 from playfield.atomic import write_atomically
 from playfield.commands import stored
@@ -27,15 +28,22 @@ from playfield.training.run import MANIFEST, Run
 
 #: Minutes that a process takes from its start until it learns.
 STARTING = 0.1
-#: Minutes of a run that tells how fast a painter learns, so that schedules end when time does.
+#: Minutes of a run that tells how fast a painter learns.
 PROBE = 0.3
-#: Of the images that a painter can see in its time, so many are planned: rather a schedule that
-#: ends a little early than one that is cut off.
-PLANNED = 0.97
+#: Such a run is repeated, so often at most, while other machines on the host take more than this
+#: part of a core away.
+STOLEN, TRIES = 0.05, 5
 #: More images than are ever seen between two checkpoints: time is for learning.
 NEVER = 10**9
 #: In the folder of a run that ended as it should: how, and how long its process took.
 NOTE = "painters.json"
+#: What is noted of each run besides the conditions it was trained under: images a second and
+#: minutes of learning where nobody disturbs, the minutes of the process that follow from them, what
+#: it took by the clock, which part of a core other machines on the host had meanwhile, and how many
+#: runs were trained at once.
+NOTED = (
+    "images_per_second", "learned_minutes", "process_minutes", "wall_minutes", "stolen", "jobs"
+)  # fmt: skip
 KEPT = ("algorithm", "preset", "config", "training", "init", "seed", "device", "threads", "git")
 
 DIFFUSION, CONSISTENCY, TEACHER = "diffusion", "consistency", "teacher"
@@ -147,19 +155,19 @@ class Learnt:
     run: Run
     teacher: Run | None
 
-    @property
-    def process_minutes(self) -> float:
-        """From the start of its process to its end, the teacher's included."""
-        return sum(float(note(run)["process_minutes"]) for run in self._runs)
+    def _sum(self, what: str) -> float:
+        return sum(float(note(run)[what]) for run in self._runs)
 
     @property
     def minutes(self) -> float:
-        """Of learning, the teacher's included."""
-        return sum(learned_minutes(run) for run in self._runs)
+        """Of learning on a machine that nobody disturbs, the teacher's included."""
+        return self._sum("learned_minutes")
 
     def record(self) -> dict[str, Any]:
-        found = {**_record(self.run), "minutes": self.minutes}
-        found |= {"process_minutes": self.process_minutes, "parameters": parameters(self.run)}
+        found = {**_record(self.run), "parameters": parameters(self.run)}
+        found["minutes"] = self.minutes
+        for what in ("process_minutes", "wall_minutes"):
+            found[what] = self._sum(what)
         return found | {"teacher": None if self.teacher is None else _record(self.teacher)}
 
     @property
@@ -168,18 +176,14 @@ class Learnt:
 
 
 def _record(run: Run) -> dict[str, Any]:
-    manifest, minutes = run.manifest, learned_minutes(run)
+    manifest, noted = run.manifest, note(run)
     return {
         "run": run.name,
         "created": manifest["created"],
         "command": command_without_paths(manifest["command"]),
         **{name: manifest[name] for name in KEPT if name in manifest},
         "images_seen": manifest["progress"],
-        "planned_images": manifest["training"]["steps"],
-        "minutes": minutes,
-        "process_minutes": note(run)["process_minutes"],
-        "jobs": note(run)["jobs"],
-        "images_per_second": manifest["progress"] / (60 * minutes),
+        **{what: noted[what] for what in NOTED},
         "diagnosis": list(manifest.get("diagnosis", ())),
     }
 
@@ -191,7 +195,7 @@ def note(run: Run) -> dict[str, Any]:
 
 
 def learned_minutes(run: Run) -> float:
-    """Wall clock from the first image on, without the evaluation at the end."""
+    """By the wall clock, from the first image on, without the evaluation at the end."""
     times = [line["time/minutes"] for line in read_metrics(run.metrics_path) if _TIME in line]
     return float(times[-1])
 
@@ -270,27 +274,46 @@ class School:
         words = [*self._words(painter, begin), "--seed", str(seed)]
         if self.minutes is None:
             return self._once(_seeded(name, seed), [*words, *painter.tiny, *QUICK_OPTIONS])
-        minutes = part * self.minutes - STARTING
-        steps = max(1, round(PLANNED * self._rate(painter) * 60 * minutes))
-        budget = ["--minutes", f"{minutes:g}", "--steps", str(steps), *_UNDISTURBED]
-        return self._once(_seeded(name, seed), [*words, *budget])
+        rate = self._rate(painter)
+        steps = max(1, round(rate * 60 * (part * self.minutes - STARTING)))
+        budget = ["--steps", str(steps), *_UNDISTURBED]
+        return self._once(_seeded(name, seed), [*words, *budget], rate)
 
     def _probe(self, painter: Painter, begin: Run | None = None) -> Run:
-        """A short run, which tells how many images a second `painter` learns from."""
+        """A short run, which tells how many images a second `painter` learns from.
+
+        It is repeated while others on the host disturb it; then the least disturbed one counts.
+        """
+        name = f"speed-{painter.name}"
+        if (known := self._ended(name)) is not None:
+            return known
         words = [*self._words(painter, begin), "--minutes", f"{PROBE:g}", *_UNDISTURBED]
-        return self._once(f"speed-{painter.name}", [*words, "--steps", str(NEVER)])
+        tried: list[Run] = []
+        while not tried or (len(tried) < TRIES and note(tried[-1])["stolen"] > STOLEN):
+            tried.append(self._once(f"{name}-{len(tried) + 1}", [*words, "--steps", str(NEVER)]))
+        best = min(tried, key=lambda run: float(note(run)["stolen"]))
+        folder = best.folder.with_name(self._full(name))
+        best.folder.rename(folder)
+        for other in tried:
+            if other is not best:
+                shutil.rmtree(other.folder)
+        return Run.open(folder.name, self.root)
 
     def _rate(self, painter: Painter) -> float:
         run = self._ended(f"speed-{painter.name}")
         assert run is not None  # it was trained before
-        return float(run.manifest["progress"]) / (60 * learned_minutes(run))
+        return float(note(run)["images_per_second"])
 
     def _words(self, painter: Painter, begin: Run | None) -> list[str]:
         source = ["--init-from", begin.name] if begin else ["--data", self.images.train]
         return [*painter.train[self.images.name], *source, *self.more]
 
-    def _once(self, name: str, words: Sequence[str]) -> Run:
-        """The run of that name, trained now unless it has been."""
+    def _once(self, name: str, words: Sequence[str], rate: float | None = None) -> Run:
+        """The run of that name, trained now unless it has been.
+
+        `rate`: images a second that such a painter learns from where nobody disturbs it; None: as
+        many as this run does.
+        """
         if (run := self._ended(name)) is not None:
             return run
         name = self._full(name)
@@ -298,17 +321,29 @@ class School:
         command = [playfield_command(), "train", *words, "--run", name, "--root", str(self.root)]
         command += ["--device", "cpu", "--threads", str(self.threads)]
         print(f"{name}: {' '.join(words)}", flush=True)
-        started = time.time()
+        started, stolen = time.monotonic(), stolen_seconds()
         # What several say at once nobody can read.
         done = subprocess.run(command, capture_output=self.jobs > 1, text=True)
-        minutes = (time.time() - started) / 60
+        seconds = time.monotonic() - started
         if done.returncode:
             said = f"\n{done.stderr.strip()}" if self.jobs > 1 else " Its last words stand above."
             stop(f"`playfield train {words[0]}` of {name} failed.{said}")
-        kept = {**self._conditions(), "jobs": self.jobs, "process_minutes": minutes}
-        write_atomically(self.root / name / NOTE, json.dumps(kept).encode())
-        print(f"{name}: {minutes:.1f} minutes", flush=True)
-        return Run.open(name, self.root)
+        run = Run.open(name, self.root)
+        images, learned = run.manifest["progress"], learned_minutes(run)
+        rate = images / (60 * learned) if rate is None else rate
+        minutes = images / (60 * rate)
+        kept = {
+            "images_per_second": rate,
+            "learned_minutes": minutes,
+            # What is not learning takes as long as it does.
+            "process_minutes": minutes + max(seconds / 60 - learned, 0.0),
+            "wall_minutes": seconds / 60,
+            "stolen": (stolen_seconds() - stolen) / seconds,
+            "jobs": self.jobs,
+        }
+        write_atomically(self.root / name / NOTE, json.dumps(self._conditions() | kept).encode())
+        print(f"{name}: {seconds / 60:.1f} minutes", flush=True)
+        return run
 
     def _ended(self, name: str) -> Run | None:
         """The run of that name, if it ended under the conditions that are asked for now."""

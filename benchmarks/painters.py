@@ -6,10 +6,10 @@
     python benchmarks/painter_table.py                     # the tables of README.md and docs
 
 DCGAN, WGAN-GP, SN-GAN, R3GAN, diffusion, a flow and a consistency model learn the same images, each
-by `playfield train` in a process of its own that learns until `--minutes` after its start; a
-consistency model shares them with the diffusion model that it is tuned from. Before that, a run of
-20 seconds tells how many images each can see in its time, so that learning rates have fallen when
-time is up. Nothing is evaluated or saved in between, and the last weights count.
+by `playfield train` in a process of its own, from as many images as it sees in `--minutes` after
+its start where nobody disturbs it; a run of 20 seconds before tells how many. A consistency model
+shares its minutes with the diffusion model that it is tuned from. Nothing is evaluated or saved in
+between, and the last weights count.
 
 Each then paints as many images by the same seeds and labels, in all its ways (NFE: calls of the
 network for an image), and everything is measured by the same networks: those of a classifier of
@@ -219,7 +219,7 @@ def read_options() -> argparse.Namespace:
     arguments = parser(__doc__)
     arguments.add_argument("--data", choices=DATA, default="digits", help="digits")
     arguments.add_argument(
-        "--minutes", type=float, help="from each process's start until it stops learning; 4, or 20"
+        "--minutes", type=float, help="of learning, from each process's start; 4, or 20"
     )
     arguments.add_argument(
         "--seeds", type=int, nargs="+", help="of training, one run each; 0 1 2, or 0"
