@@ -1,19 +1,21 @@
-"""`playfield eval RUN`: whole games on the raw reward, and what they say.
+"""`playfield eval RUN...`: whole games on the raw reward, and what they say of one run or several.
 
 A classifier's run is measured on its held-out images instead (`classifier_evaluation`).
 """
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 
+from playfield.atomic import write_atomically
 from playfield.commands import arguments
+from playfield.commands.played_runs import RESULTS, GameOptions, play_runs
 from playfield.errors import UserError
 from playfield.generative.judges import JUDGES
 from playfield.training.places import runs_root
@@ -21,30 +23,36 @@ from playfield.training.places import runs_root
 if TYPE_CHECKING:
     import torch
 
-    from playfield.evaluation.results import Evaluation
+    from playfield.evaluation.run_groups import Group, PlayedRun
     from playfield.training.run import Run
+
+#: Formats of a picture of profiles.
+PICTURES = (".png", ".svg")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Play whole games with a run's agent; print the scores and add them to evaluation.json.
+    """Play whole games with runs' agents; print the scores and add them to each evaluation.json.
 
     Scores are raw, lost lives do not end a game, and the games are others than those of training.
-    The run of a classifier is measured on its held-out images: see its classification.json.
+    Of several runs, those that differ by seed and game alone are one group, and groups are compared
+    with 95 % intervals. The run of a classifier is measured on its held-out images: see its
+    classification.json.
     """
 
-    run: tyro.conf.Positional[str]
-    """Name or folder of the run."""
-    episodes: int = 20
-    """Whole games to play."""
-    checkpoint: str | None = None
-    """Which checkpoint, by its step or path, best or last; None: the newest intact one."""
-    epsilon: float = 0.001
-    """Share of random actions."""
-    seed: int | None = None
-    """Seed of the games; None: one made from the run's own."""
-    num_envs: int = 8
-    """Environments side by side; each plays its share of the games."""
+    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Names or folders of the runs."""
+    games: GameOptions = field(default_factory=GameOptions)
+    """How many games, by which agent, and how it plays."""
+    against: tuple[str, ...] = ()
+    """Further runs, that the others are held against: how likely is one of those better than one of
+    these? Without them groups are held against one another."""
+    force: bool = False
+    """Put runs together although they play by different rules; the output says so."""
+    out: Path | None = None
+    """JSON file to write everything to: games, groups, statistics, intervals."""
+    profile_picture: Path | None = None
+    """PNG or SVG file to draw performance profiles in: the share of runs above every score."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = None
@@ -57,52 +65,23 @@ def run(args: Sequence[str]) -> int:
     options = arguments.parse(Options, args, command="eval")
     _check(options)
 
-    from datetime import UTC, datetime
-
-    from playfield.commands import stored
-    from playfield.commands.agent_evaluation import report_seed
-    from playfield.evaluation.games import play_games
-    from playfield.evaluation.results import add_evaluation, read_evaluations, summarise
     from playfield.training.devices import resolve_device, set_threads
     from playfield.training.run import Run
 
     device = resolve_device(options.device)
     set_threads(options.threads)
-    old = Run.open(options.run, options.root)
-    if old.manifest["algorithm"] in JUDGES:
-        return _classifier(options, old, device)
-    results = old.folder / "evaluation.json"
-    read_evaluations(results)  # a damaged file is told before the games, not after them
-    checkpoint = stored.stored_checkpoint(old, options.checkpoint, stores=False)
-    num_envs = min(options.num_envs, options.episodes)
-    env = stored.stored_env(old, num_envs)
-    seed = report_seed(old.manifest["seed"]) if options.seed is None else options.seed
-    try:
-        policy = stored.stored_policy(old, checkpoint, env.spec, device)
-        with _Counter(options.episodes) as counter:
-            games = play_games(
-                env,
-                policy,
-                episodes=options.episodes,
-                seed=seed,
-                epsilon=options.epsilon,
-                finished=lambda game: counter.add(),
-            )
-        evaluation = summarise(
-            games,
-            env.spec,
-            checkpoint=checkpoint.path.name,
-            progress=checkpoint.progress,
-            num_envs=num_envs,
-            seed=seed,
-            epsilon=options.epsilon,
-            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-    finally:
-        env.close()
-    print("\n".join(lines(old.name, evaluation)))
-    add_evaluation(results, evaluation)
-    print(f"written to    {results}")
+    runs = [Run.open(name, options.root) for name in options.runs]
+    others = [Run.open(name, options.root) for name in options.against]
+    everyone = [*runs, *others]
+    if len(everyone) == 1 and runs[0].manifest["algorithm"] in JUDGES:
+        return _classifier(options, runs[0], device)
+    forced = _check_runs(everyone, options)
+    played, trouble = play_runs(everyone, options.games, device)
+    _tell(played[: len(runs)], played[len(runs) :], options, forced)
+    if trouble:
+        raise trouble[0]
+    where = str(everyone[0].folder / RESULTS)
+    print(f"written to    {where if len(everyone) == 1 else f'{RESULTS} of every run'}")
     return 0
 
 
@@ -110,87 +89,136 @@ def _classifier(options: Options, run: Run, device: torch.device) -> int:
     """Measure a classifier again; what only games have is refused."""
     from playfield.commands.classifier_evaluation import measure_again
 
-    usual = Options(run=options.run)
-    for name in ("episodes", "epsilon", "seed", "num_envs"):
-        if getattr(options, name) != getattr(usual, name):
+    for name in _changed(options):
+        if name not in FOR_CLASSIFIERS:
             raise UserError(
                 f"Run {run.name!r} is of a classifier, which plays no games: leave "
                 f"--{name.replace('_', '-')} out."
             )
-    measure_again(run, options.checkpoint, device)
+    measure_again(run, options.games.checkpoint, device)
     return 0
 
 
-def lines(run_name: str, evaluation: Evaluation) -> list[str]:
-    """The report: every condition that decides what the score can be compared with."""
-    spread = ""
-    if not math.isnan(evaluation.standard_error):
-        spread = f" ± {evaluation.standard_error:.2f} (standard error)"
-    low, high = min(evaluation.scores), max(evaluation.scores)
-    cut = f", {evaluation.truncated} cut by the time limit" if evaluation.truncated else ""
-    normalised = evaluation.human_normalised
-    human = "no human score is published for this environment"
-    if normalised is not None:
-        human = f"{100 * normalised:.1f} % (0 % is random play, 100 % a professional game tester)"
-    return [
-        f"run           {run_name}, checkpoint of step {evaluation.progress:,} "
-        f"({evaluation.checkpoint})",
-        f"environment   {evaluation.env}",
-        f"protocol      {_protocol(evaluation)}",
-        f"games         {evaluation.episodes} whole ones in {evaluation.num_envs} environments, "
-        f"{sum(evaluation.steps) / evaluation.episodes:,.0f} steps on average{cut}",
-        f"agent         {100 * evaluation.epsilon:g} % random actions; seed {evaluation.seed}",
-        f"raw score     {evaluation.mean:.2f}{spread}; median {evaluation.median:g}, "
-        f"from {low:g} to {high:g}",
-        f"human score   {human}",
-    ]
+#: Fields of `Options` that a classifier's run takes too.
+FOR_CLASSIFIERS = ("runs", "checkpoint", "device", "threads", "root")
 
 
-def _protocol(evaluation: Evaluation) -> str:
-    """Its name, and for Atari the settings that are argued about."""
-    protocol = evaluation.protocol
-    name = str(protocol.get("name", "its own"))
-    if "repeat_action_probability" not in protocol:
-        return name
-    return (
-        f"{name}: sticky actions {protocol['repeat_action_probability']:g}, "
-        f"up to {protocol['noop_max']} no-ops, "
-        f"{'all 18' if protocol['full_action_space'] else 'minimal'} actions, "
-        f"frame skip {protocol['frame_skip']}, {protocol['max_frames']:,} frames at most"
+def _changed(options: Options) -> list[str]:
+    """The options that are not what they are by default."""
+
+    def flat(given: Options) -> dict[str, object]:
+        return asdict(given.games) | {k: v for k, v in asdict(given).items() if k != "games"}
+
+    usual = flat(Options())
+    return [name for name, value in flat(options).items() if value != usual[name]]
+
+
+# --- telling ---
+
+
+def _tell(
+    runs: Sequence[PlayedRun],
+    others: Sequence[PlayedRun],
+    options: Options,
+    forced: Sequence[str],
+) -> None:
+    """Print what the games say and write the files that were asked for."""
+    from playfield.commands.evaluation_table import group_lines, run_lines
+    from playfield.evaluation.aggregates import aggregate, document
+    from playfield.evaluation.run_groups import group_runs
+
+    groups, against = group_runs(runs, others)
+    found = aggregate(groups, against)
+    every = [*groups, *against]
+    if len(runs) == 1 and not others:
+        print("\n".join(run_lines(runs[0].name, runs[0].evaluations)))
+    else:
+        print("\n".join(group_lines(every, found, forced)))
+    if options.out is not None:
+        conditions = asdict(options.games) | {"forced": [*forced]}
+        encoded = json.dumps(document(found, every, conditions), indent=1, allow_nan=False)
+        _write(options.out, f"{encoded}\n".encode())
+    if options.profile_picture is not None:
+        _write(options.profile_picture, _picture(every, options.profile_picture))
+
+
+def _picture(groups: Sequence[Group], path: Path) -> bytes:
+    """The profiles of `groups`: human-normalised where their games have human scores, else raw."""
+    from playfield.evaluation.score_profiles import profile_picture
+
+    games = groups[0].games
+    scored = _human_scored(games)
+    return profile_picture(
+        {
+            each.name: each.normalised(each.games) if scored else each.scores(games[0])
+            for each in groups
+        },
+        score="human-normalised score" if scored else f"raw score on {games[0]}",
+        format="svg" if path.suffix == ".svg" else "png",
     )
 
 
+def _human_scored(games: Sequence[str]) -> bool:
+    from playfield.evaluation.human_scores import atari_game
+
+    return all(atari_game(game) is not None for game in games)
+
+
+def _write(path: Path, encoded: bytes) -> None:
+    try:
+        write_atomically(path, encoded)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}): name another file."
+        ) from None
+    print(f"written to    {path}")
+
+
+# --- what is refused before a game is played ---
+
+
 def _check(options: Options) -> None:
-    if options.episodes < 1:
-        raise UserError(f"--episodes has to be 1 or more, not {options.episodes}.")
-    if options.num_envs < 1:
-        raise UserError(f"--num-envs has to be 1 or more, not {options.num_envs}.")
-    if not 0 <= options.epsilon <= 1:
-        raise UserError(f"--epsilon has to lie between 0 and 1, not {options.epsilon}.")
-    if options.seed is not None and options.seed < 0:
-        raise UserError(f"--seed has to be 0 or more, not {options.seed}.")
+    if not options.runs:
+        raise UserError("eval wants a run, as in `playfield eval RUN`: see `playfield runs`.")
+    picture = options.profile_picture
+    if picture is not None and picture.suffix not in PICTURES:
+        raise UserError(f"--profile-picture wants a .png or .svg file, not {picture}.")
+    for path in (options.out, picture):
+        if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+            raise UserError(f"{path} cannot be written: name a file in a folder that exists.")
 
 
-class _Counter:
-    """How many games are over, on a terminal; nothing in a log."""
+def _check_runs(runs: Sequence[Run], options: Options) -> list[str]:
+    """Raises `UserError` for runs that can't be played, or not together; what --force allowed."""
+    from playfield.commands import stored
+    from playfield.evaluation.results import read_evaluations
+    from playfield.evaluation.run_groups import game_of, unlike_rules
+    from playfield.training.run_checkpoint import wanted_checkpoint
 
-    def __init__(self, total: int) -> None:
-        from rich.console import Console
-
-        self._total = total
-        self._done = 0
-        self._status = Console(stderr=True).status(self._text())
-
-    def add(self) -> None:
-        self._done += 1
-        self._status.update(self._text())
-
-    def __enter__(self) -> _Counter:
-        self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
-
-    def _text(self) -> str:
-        return f"{self._done} of {self._total} games"
+    folders = [each.folder.resolve() for each in runs]
+    for each, folder in zip(runs, folders, strict=True):
+        if folders.count(folder) > 1:
+            raise UserError(f"Run {each.name!r} is named twice: name every run once.")
+        if len(runs) > 1 and each.manifest["algorithm"] in JUDGES:
+            raise UserError(
+                f"Run {each.name!r} is of a classifier, which plays no games: measure it alone, by "
+                f"`playfield eval {each.argument}`."
+            )
+        stored.stored_algorithm(each)
+        read_evaluations(each.folder / RESULTS)
+    clauses = unlike_rules(runs)
+    if clauses and not options.force:
+        raise UserError(
+            f"These runs can't be put together: {clauses[0]}, and scores compare under one set of "
+            "rules only. Leave some out, or --force it."
+        )
+    games = {game_of(each.world) for each in runs}
+    if options.profile_picture is not None and len(games) > 1 and not _human_scored([*games]):
+        raise UserError(
+            "A profile takes scores on one scale, and not all of these games have a human score: "
+            f"{', '.join(sorted(games))}. Leave --profile-picture or some of the runs out."
+        )
+    if len(runs) > 1:
+        for each in runs:  # a damaged one is told now, not after hours of the others' games
+            wanted_checkpoint(each, options.games.checkpoint, lambda sentence: None, stores=False)
+    return clauses

@@ -79,14 +79,15 @@ def human_normalised(env_id: str, score: float) -> float | None:
     `env_id` may be any spelling: "ALE/MsPacman-v5", "MsPacmanNoFrameskip-v4", "ms_pacman".
     None where no human score was published (other games, other environments).
     """
-    game = _game(env_id)
+    game = atari_game(env_id)
     if game is None:
         return None
     random, human = RANDOM_AND_HUMAN[game]
     return (score - random) / (human - random)
 
 
-def _game(env_id: str) -> str | None:
+def atari_game(env_id: str) -> str | None:
+    """Which of the 57 games `env_id` is, whatever its spelling; None for other environments."""
     if "/" in env_id and not env_id.startswith("ALE/"):
         return None
     name = env_id.removeprefix("ALE/")

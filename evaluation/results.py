@@ -7,14 +7,16 @@ import math
 import os
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from playfield.envs.contract import EnvSpec
 from playfield.errors import DamagedFileError, UserError
-from playfield.evaluation.games import Game
 from playfield.evaluation.human_scores import human_normalised
+
+if TYPE_CHECKING:  # they need torch, and who only reads results should not wait for it
+    from playfield.envs.contract import EnvSpec
+    from playfield.evaluation.games import Game
 
 FORMAT = 1
 
@@ -101,6 +103,23 @@ def summarise(
     )
 
 
+def pooled(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """All games of `evaluations` as one, where nothing but the seed of the games differs.
+
+    Its seed and its end are those of the last. Raises ValueError for other games than those.
+    """
+    last = evaluations[-1]
+    if not all(last.same_conditions(replace(each, seed=last.seed)) for each in evaluations):
+        raise ValueError("evaluations to be pooled differ in more than the seed of the games")
+    return replace(
+        last,
+        episodes=sum(each.episodes for each in evaluations),
+        scores=tuple(score for each in evaluations for score in each.scores),
+        steps=tuple(steps for each in evaluations for steps in each.steps),
+        truncated=sum(each.truncated for each in evaluations),
+    )
+
+
 def read_evaluations(path: Path) -> list[Evaluation]:
     """The evaluations in `path`, oldest first; none where there is no file.
 
@@ -121,7 +140,7 @@ def read_evaluations(path: Path) -> list[Evaluation]:
     entries = document.get("evaluations")
     if not isinstance(entries, list):
         raise DamagedFileError(_damaged(path, '"evaluations" is not a list'))
-    return [_evaluation(path, number, entry) for number, entry in enumerate(entries)]
+    return [_evaluation(path, number, each) for number, each in enumerate(entries)]
 
 
 def add_evaluation(path: Path, evaluation: Evaluation) -> None:
@@ -130,7 +149,7 @@ def add_evaluation(path: Path, evaluation: Evaluation) -> None:
     The file is replaced at once, so a crash leaves the old one whole.
     """
     kept = [old for old in read_evaluations(path) if not old.same_conditions(evaluation)]
-    document = {"format": FORMAT, "evaluations": [_entry(e) for e in [*kept, evaluation]]}
+    document = {"format": FORMAT, "evaluations": [entry(e) for e in [*kept, evaluation]]}
     beside = path.with_name(path.name + ".part")
     try:
         with beside.open("w", encoding="utf-8") as file:
@@ -145,8 +164,8 @@ def add_evaluation(path: Path, evaluation: Evaluation) -> None:
         ) from error
 
 
-def _entry(evaluation: Evaluation) -> dict[str, Any]:
-    """The record and what follows from it, so that the file can be read without this code."""
+def entry(evaluation: Evaluation) -> dict[str, Any]:
+    """The record as JSON, and what follows from it: files can be read without this code."""
     derived = {
         "mean": evaluation.mean,
         "median": evaluation.median,
@@ -156,13 +175,13 @@ def _entry(evaluation: Evaluation) -> dict[str, Any]:
     return asdict(evaluation) | derived
 
 
-def _evaluation(path: Path, number: int, entry: object) -> Evaluation:
+def _evaluation(path: Path, number: int, found: object) -> Evaluation:
     where = f"evaluation {number}"
-    if not isinstance(entry, dict):
+    if not isinstance(found, dict):
         raise DamagedFileError(_damaged(path, f"{where} is not an object"))
     fields: dict[str, Any] = {}
     for name, kind in _KINDS.items():
-        value = entry.get(name)
+        value = found.get(name)
         # A float may have been written by other hands as 15 instead of 15.0.
         if isinstance(value, bool) or not isinstance(
             value, (int, float) if kind is float else kind

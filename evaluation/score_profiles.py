@@ -8,7 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from playfield.evaluation.charts import Format, Series, line_chart
-from playfield.evaluation.statistics import RESAMPLES, performance_profile, profile_band
+from playfield.evaluation.statistics import (
+    FEWEST_RUNS,
+    RESAMPLES,
+    performance_profile,
+    profile_band,
+)
 
 Array = NDArray[np.float64]
 
@@ -37,14 +42,14 @@ def profile_picture(
 ) -> bytes:
     """The performance profiles of `groups`, each with its 95 % band, encoded.
 
-    A group is scores `[runs, games]` by its name; one of a single run has no band. `score` says
+    A group is scores `[runs, games]` by its name; one of too few runs has no band. `score` says
     what the scores are, under the picture. Agarwal et al. 2021 (arXiv:2108.13264), section 4.2.
     """
     at = thresholds(groups)
     lines = []
     for name, scores in groups.items():
         low, high = None, None
-        if len(scores) > 1:
+        if len(scores) >= FEWEST_RUNS:
             low, high = profile_band(scores, at, resamples, seed)
         lines.append(Series(name, at, performance_profile(scores, at), low, high))
     return line_chart(

@@ -22,13 +22,16 @@ Statistic = Callable[[Array], Array]
 RESAMPLES = 10_000
 #: Share of the resamples that lies within an interval.
 LEVEL = 0.95
+#: Runs of a game from which on an interval is worth showing. That of two reaches from one to the
+#: other, and holds the truth every second time.
+FEWEST_RUNS = 3
 #: Scores that are resampled at once, which bounds the memory: 32 MiB.
 _CHUNK = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Where a statistic lies with 95 % confidence."""
+    """The ends of a 95 % interval."""
 
     low: float
     high: float

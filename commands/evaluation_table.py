@@ -1,0 +1,202 @@
+"""What whole games said of agents, for people: one run's report, and the tables of several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from playfield.commands.table import aligned
+from playfield.evaluation.aggregates import Aggregates, Estimate
+from playfield.evaluation.results import Evaluation, pooled
+from playfield.evaluation.run_groups import Group
+from playfield.evaluation.statistics import RESAMPLES
+
+#: What the statistics over games are called.
+STATISTICS = {
+    "mean": "mean",
+    "median": "median",
+    "iqm": "IQM",
+    "optimality_gap": "optimality gap",
+}
+
+
+def run_lines(run_name: str, evaluations: Sequence[Evaluation]) -> list[str]:
+    """One run: every condition that decides what its score can be compared with, and the score.
+
+    `evaluations` differ by the seed of their games alone.
+    """
+    games = pooled(evaluations)
+    spread = ""
+    if not math.isnan(games.standard_error):
+        spread = f" ± {games.standard_error:.2f} (standard error)"
+    low, high = min(games.scores), max(games.scores)
+    cut = f", {games.truncated} cut by the time limit" if games.truncated else ""
+    normalised = games.human_normalised
+    human = "no human score is published for this environment"
+    if normalised is not None:
+        human = f"{100 * normalised:.1f} % (0 % is random play, 100 % a professional game tester)"
+    lines = [
+        f"run           {run_name}, checkpoint of step {games.progress:,} ({games.checkpoint})",
+        f"environment   {games.env}",
+        f"protocol      {_protocol(games.protocol)}",
+        f"games         {_quota(evaluations)}, "
+        f"{sum(games.steps) / games.episodes:,.0f} steps on average{cut}",
+        f"agent         {_acting(games.epsilon)}; {_seeds(evaluations)}",
+        f"raw score     {games.mean:.2f}{spread}; median {games.median:g}, "
+        f"from {low:g} to {high:g}",
+        f"human score   {human}",
+    ]
+    if len(evaluations) > 1:
+        means = ", ".join(f"{each.mean:.2f}" for each in evaluations)
+        lines.insert(-1, f"by seed       {means}")
+    return lines
+
+
+def group_lines(
+    groups: Sequence[Group], aggregates: Aggregates, forced: Sequence[str]
+) -> list[str]:
+    """Several runs: how they played, each of them, their groups, and what there is to know of it.
+
+    `forced` tells what would have been refused.
+    """
+    first = groups[0].runs[0].evaluations
+    protocols = dict.fromkeys(
+        _protocol(each.protocol)
+        for group in groups
+        for run in group.runs
+        for each in run.evaluations
+    )
+    lines = [
+        *(f"protocol      {protocol}" for protocol in protocols),
+        f"games         {_quota(first)} for each run",
+        f"agent         {_acting(first[0].epsilon)}",
+        *(f"FORCED        {clause}" for clause in forced),
+        "",
+        *aligned([RUNS, *_run_rows(groups)], (3, 4, 5, 6)),
+        "",
+    ]
+    differing = [group for group in groups if group.settings]
+    for group in differing:
+        lines.append(f"{group.name} has " + ", ".join(_setting(s) for s in group.settings.items()))
+    lines += [""] if differing else []
+    lines += [*aligned([ON_GAMES, *_game_rows(aggregates)], (2, 3, 5, 6)), ""]
+    if aggregates.over_games:
+        lines.append("human-normalised: 0 is random play, 1 a professional game tester")
+        lines += [*aligned([OVER_GAMES, *_statistic_rows(aggregates)], (1, 2, 4)), ""]
+    if aggregates.improvements:
+        lines += [*aligned([IMPROVEMENTS, *_improvement_rows(aggregates)], (2, 3)), ""]
+    notes = [BOOTSTRAP, *aggregates.notes]
+    return [*lines, *notes, ""]
+
+
+BOOTSTRAP = (
+    f"Each run counts once. Intervals: stratified bootstrap over runs, {RESAMPLES:,} resamples."
+)
+RUNS = ("run", "group", "game", "seed", "at step", "mean", "± of games")
+ON_GAMES = ("game", "group", "runs", "mean", "95 % interval", "IQM", "human")
+OVER_GAMES = ("group", "games", "runs", "statistic", "value", "95 % interval")
+IMPROVEMENTS = ("a run of", "scores more than of", "games", "probability", "95 % interval")
+
+
+def _run_rows(groups: Sequence[Group]) -> Iterator[tuple[str, ...]]:
+    for group in groups:
+        for run in group.runs:
+            games = run.games
+            error = games.standard_error
+            yield (
+                run.name,
+                group.name,
+                run.game,
+                str(run.seed),
+                f"{games.progress:,}",
+                _raw(games.mean),
+                "-" if math.isnan(error) else f"{error:.2g}",
+            )
+
+
+def _game_rows(aggregates: Aggregates) -> Iterator[tuple[str, ...]]:
+    for each in aggregates.on_games:
+        human = each.human_normalised
+        yield (
+            each.game,
+            each.group,
+            str(each.runs),
+            _raw(each.mean.value),
+            _interval(each.mean, _raw),
+            _raw(each.iqm.value),
+            "-" if human is None else f"{100 * human:.1f} %",
+        )
+
+
+def _statistic_rows(aggregates: Aggregates) -> Iterator[tuple[str, ...]]:
+    for each in aggregates.over_games:
+        for name, called in STATISTICS.items():
+            found: Estimate = getattr(each, name)
+            yield (
+                each.group,
+                str(len(each.games)),
+                str(each.runs),
+                called,
+                _share(found.value),
+                _interval(found, _share),
+            )
+
+
+def _improvement_rows(aggregates: Aggregates) -> Iterator[tuple[str, ...]]:
+    for each in aggregates.improvements:
+        yield (
+            each.group,
+            each.than,
+            str(len(each.games)),
+            _share(each.probability.value),
+            _interval(each.probability, _share),
+        )
+
+
+def _interval(found: Estimate, show: Callable[[float], str]) -> str:
+    if found.interval is None:
+        return "-"
+    return f"{show(found.interval.low)} to {show(found.interval.high)}"
+
+
+def _raw(score: float) -> str:
+    return f"{score:,.0f}" if abs(score) >= 1000 else f"{score:.2f}"
+
+
+def _share(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _setting(setting: tuple[str, Any]) -> str:
+    name, value = setting
+    shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{name} {shown}"
+
+
+def _quota(evaluations: Sequence[Evaluation]) -> str:
+    first = evaluations[0]
+    seeds = f" for each of {len(evaluations)} seeds" if len(evaluations) > 1 else ""
+    return f"{first.episodes} whole ones{seeds} in {first.num_envs} environments"
+
+
+def _acting(epsilon: float) -> str:
+    return f"{100 * epsilon:g} % random actions" if epsilon else "no random actions"
+
+
+def _seeds(evaluations: Sequence[Evaluation]) -> str:
+    seeds = ", ".join(str(each.seed) for each in evaluations)
+    return f"seed {seeds}" if len(evaluations) == 1 else f"seeds {seeds}"
+
+
+def _protocol(protocol: dict[str, Any]) -> str:
+    """Its name, and for Atari the settings that are argued about."""
+    name = str(protocol.get("name", "its own"))
+    if "repeat_action_probability" not in protocol:
+        return name
+    return (
+        f"{name}: sticky actions {protocol['repeat_action_probability']:g}, "
+        f"up to {protocol['noop_max']} no-ops, "
+        f"{'all 18' if protocol['full_action_space'] else 'minimal'} actions, "
+        f"frame skip {protocol['frame_skip']}, {protocol['max_frames']:,} frames at most"
+    )
