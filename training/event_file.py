@@ -194,25 +194,25 @@ def read_events(path: Path) -> Iterator[Event]:
         yield Event.FromString(message)
 
 
-def cut_events(path: Path, progress: int) -> None:
+def cut_events(path: Path, progress: int) -> int:
     """Remove what lies beyond `progress`, what there is `ONCE`, and a torn end. Raises `OSError`.
 
-    The file is replaced only if that changes it. A TensorBoard that has it open keeps what it has
-    read, and learns from `restart` what to forget.
+    Returns how many bytes the torn end had; 0 for a whole file. The file is replaced only if that
+    changes it, and left alone if no event is in it. A TensorBoard that has it open keeps what it
+    has read, and learns from `restart` what to forget.
     """
     content = path.read_bytes()
     kept: list[bytes] = []
-    size = 0
+    whole = 0  # bytes of whole records
     for record, message in _records(content):
-        size += len(record)
+        whole += len(record)
         event = Event.FromString(message)
-        if event.step > progress:
-            continue
-        if any(value.tag in ONCE for value in event.summary.value):
-            continue
-        kept.append(record)
-    if sum(map(len, kept)) < len(content):
+        once = any(value.tag in ONCE for value in event.summary.value)
+        if event.step <= progress and not once:
+            kept.append(record)
+    if whole and sum(map(len, kept)) < len(content):
         write_atomically(path, b"".join(kept))
+    return len(content) - whole
 
 
 def _records(content: bytes) -> Iterator[tuple[bytes, bytes]]:

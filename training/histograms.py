@@ -26,10 +26,11 @@ def buckets(values: NDArray[Any]) -> NDArray[np.float64]:
     finite = finite[np.isfinite(finite)]
     if not len(finite):
         return np.zeros((0, 3))
-    low, high = finite.min(), finite.max()
-    if high - low < BUCKETS and np.array_equal(finite, np.round(finite)):
+    low, high = float(finite.min()), float(finite.max())
+    near = high - low < BUCKETS and max(-low, high) < 2**50  # where a half can be added
+    if near and np.array_equal(finite, np.round(finite)):
         edges = np.arange(low, high + 2) - 0.5
-    elif np.isfinite(high - low) and low + (high - low) / BUCKETS > low:
+    elif high - low < np.inf and low + (high - low) / BUCKETS > low:
         edges = np.linspace(low, high, BUCKETS + 1)
     else:  # too near each other, or too far apart, to be told by buckets
         return np.array([[low, high, len(finite)]])

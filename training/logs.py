@@ -86,15 +86,18 @@ class MetricsLog:
         )
 
     def _cut(self, folder: Path, progress: int) -> None:
-        cuts: list[tuple[Path, Callable[[Path, int], None]]] = [
+        cuts: list[tuple[Path, Callable[[Path, int], int]]] = [
             (folder / "metrics.jsonl", cut_metrics)
         ]
         cuts += [(path, event_file.cut_events) for path in sorted(folder.glob(event_file.PATTERN))]
         for path, cut in cuts:
             try:
-                cut(path, progress)
+                damaged = cut(path, progress)
             except OSError as error:
                 self._warn(f"Can't cut {path.name} back to step {progress} ({error.strerror}).")
+            else:
+                if damaged:
+                    self._warn(f"Left out {damaged:,} damaged bytes of {path.name}.")
 
     def write(
         self, progress: int, values: Mapping[str, float], finished: Sequence[Point] = ()
@@ -268,14 +271,20 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def cut_metrics(path: Path, progress: int) -> None:
-    """Remove the lines of `path` beyond `progress`, and damaged ones. Raises `OSError`."""
+def cut_metrics(path: Path, progress: int) -> int:
+    """Remove the lines of `path` beyond `progress`, and damaged ones. Raises `OSError`.
+
+    Returns how many bytes the damaged ones had.
+    """
     if not path.exists():
-        return
+        return 0
     texts = path.read_bytes().splitlines()
-    kept = [t for t in texts if (line := _parse(t)) is not None and line["progress"] <= progress]
+    lines = [_parse(text) for text in texts]
+    pairs = list(zip(texts, lines, strict=True))
+    kept = [t for t, line in pairs if line is not None and line["progress"] <= progress]
     if len(kept) < len(texts):
         write_atomically(path, b"".join(text + b"\n" for text in kept))
+    return sum(len(text) for text, line in pairs if line is None)
 
 
 def _rows(finished: Sequence[Point]) -> list[tuple[int, Mapping[str, float]]]:
