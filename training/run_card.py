@@ -37,7 +37,7 @@ def card(manifest: Mapping[str, Any], argument: str) -> str:
     ]
     for field, title in SECTIONS.items():
         if manifest.get(field):
-            lines += ["", f"### {title}", "", *_table(dict(_flat(manifest[field])))]
+            lines += ["", f"### {title}", "", *_table(dict(flattened(manifest[field])))]
     return "\n".join(lines) + "\n"
 
 
@@ -50,9 +50,9 @@ def settings(manifest: Mapping[str, Any]) -> dict[str, bool | float | str]:
     world = manifest.get("env") or manifest.get("data", {}).get("name")
     found: dict[str, Any] = {"algorithm": manifest["algorithm"], "on": world}
     found |= {name: manifest[name] for name in ("preset", "seed", "device")}
-    found |= dict(_flat(manifest["config"]))
-    found |= dict(_flat(manifest["training"], "training."))
-    found |= dict(_flat(manifest.get("protocol", {}), "protocol."))
+    found |= dict(flattened(manifest["config"]))
+    found |= dict(flattened(manifest["training"], "training."))
+    found |= dict(flattened(manifest.get("protocol", {}), "protocol."))
     return {name: _setting(value) for name, value in found.items()}
 
 
@@ -69,10 +69,11 @@ def _summary(manifest: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "commit", f"{git.get('commit')}{' and changes on top' if git.get('dirty') else ''}"
 
 
-def _flat(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def flattened(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings by dotted names, as in "optimizer.learning_rate", with `path` in front."""
     for name, inner in value.items():
         if isinstance(inner, Mapping):
-            yield from _flat(inner, f"{path}{name}.")
+            yield from flattened(inner, f"{path}{name}.")
         else:
             yield path + name, inner
 
