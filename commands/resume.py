@@ -37,6 +37,9 @@ class Options:
     threads: int | None = None
     """Threads to compute with; None: as before, or as many as there are cores to use if that is
     less. A run is continued bit for bit with as many as before only."""
+    profile: bool = False
+    """Print at the end where the time went, and write a trace of it to profile/trace.json in the
+    run's folder, in the place of one that is there."""
     root: Path = field(default_factory=runs_root)
     """Folder that runs are kept in."""
 
@@ -63,6 +66,7 @@ def _play_on(old: Run, options: Options) -> Outcome:
     from playfield.commands.agent_evaluation import during_training
     from playfield.training.devices import resolve_device, share_cores
     from playfield.training.loop import train
+    from playfield.training.profile import profiling
     from playfield.training.transfer import freeze
 
     config, origin = stored.stored_config(old), stored.stored_origin(old)
@@ -91,7 +95,8 @@ def _play_on(old: Run, options: Options) -> Outcome:
         )
         # The new budget is the run's own from here on: a further resume starts from it.
         old.update_manifest(training=asdict(training), device=str(device), threads=threads)
-        return train(trainer, old, training, evaluate=evaluate, resume_from=checkpoint)
+        with profiling(old.folder, options.profile):
+            return train(trainer, old, training, evaluate=evaluate, resume_from=checkpoint)
     finally:
         env.close()
 
@@ -102,6 +107,7 @@ def _paint_on(old: Run, options: Options) -> Outcome:
     from playfield.generative.training import PaintingTrainingConfig
     from playfield.training.devices import resolve_device, usable_cores
     from playfield.training.loop import train
+    from playfield.training.profile import profiling
 
     training = _training(old, PaintingTrainingConfig, options)
     device = resolve_device(options.device or old.manifest["device"])
@@ -114,7 +120,10 @@ def _paint_on(old: Run, options: Options) -> Outcome:
     old.update_manifest(training=asdict(training), device=str(device), threads=threads)
     stored_painter.keep_snapshots(trainer, old)
     evaluate = during_training(trainer, data, old, number=training.evaluate_images)
-    outcome = train(trainer, old, training, evaluate=evaluate, best=BEST, resume_from=checkpoint)
+    with profiling(old.folder, options.profile):
+        outcome = train(
+            trainer, old, training, evaluate=evaluate, best=BEST, resume_from=checkpoint
+        )
     stored_painter.conclude(trainer, old)
     return outcome
 
@@ -124,6 +133,7 @@ def _judge_on(old: Run, options: Options) -> Outcome:
     from playfield.commands.classifier_evaluation import conclude, during_training
     from playfield.training.devices import resolve_device, usable_cores
     from playfield.training.loop import TrainingConfig, train
+    from playfield.training.profile import profiling
 
     training = _training(old, TrainingConfig, options)
     device = resolve_device(options.device or old.manifest["device"])
@@ -135,7 +145,8 @@ def _judge_on(old: Run, options: Options) -> Outcome:
     trainer = stored_classifier.stored_trainer(old, learned, device, steps=training.steps)
     old.update_manifest(training=asdict(training), device=str(device), threads=threads)
     evaluate = during_training(trainer, test)
-    outcome = train(trainer, old, training, evaluate=evaluate, resume_from=checkpoint)
+    with profiling(old.folder, options.profile):
+        outcome = train(trainer, old, training, evaluate=evaluate, resume_from=checkpoint)
     conclude(old, trainer, test, outcome)
     return outcome
 

@@ -58,6 +58,9 @@ class Options(Generic[C]):
     """Atari rules: machado2018, nature or atari100k; None: those that the id of the game means."""
     full_action_space: bool = False
     """All 18 Atari actions instead of those that do something in the game."""
+    profile: bool = False
+    """Print at the end where the time went, and write a trace of it to profile/trace.json in the
+    run's folder, to be opened in https://ui.perfetto.dev."""
     dry_run: bool = False
     """Print the settings as they would be used, and exit."""
 
@@ -133,6 +136,7 @@ def _train(chosen: Algorithm, options: Options[AgentConfig]) -> int:
     from playfield.envs.contract import VectorEnv
     from playfield.training.devices import resolve_device, set_threads, share_cores
     from playfield.training.loop import train
+    from playfield.training.profile import profiling
     from playfield.training.run import Run, new_manifest
 
     source = find_source(options.init_from, options.root)
@@ -183,7 +187,8 @@ def _train(chosen: Algorithm, options: Options[AgentConfig]) -> int:
             pictured=lambda num_envs: make_env(num_envs, render=True),
             folder=new_run.folder,
         )
-        outcome = train(trainer, new_run, options.training, evaluate=evaluate)
+        with profiling(new_run.folder, options.profile):
+            outcome = train(trainer, new_run, options.training, evaluate=evaluate)
     finally:
         env.close()
     return finish(new_run, outcome)

@@ -57,6 +57,9 @@ class Options:
     """Name of the run; None: made from algorithm, data and time."""
     root: Path = field(default_factory=runs_root)
     """Folder that runs are kept in."""
+    profile: bool = False
+    """Print at the end where the time went, and write a trace of it to profile/trace.json in the
+    run's folder, to be opened in https://ui.perfetto.dev."""
     dry_run: bool = False
     """Print the settings as they would be used, and exit."""
 
@@ -105,6 +108,7 @@ def _train(options: Options) -> int:
     from playfield.generative.classifier_trainer import ClassifierTrainer
     from playfield.training.devices import resolve_device, set_threads
     from playfield.training.loop import train
+    from playfield.training.profile import profiling
     from playfield.training.run import Run, new_manifest
 
     device = resolve_device(options.device)
@@ -134,7 +138,8 @@ def _train(options: Options) -> int:
             device=str(device),
         ),
     )
-    outcome = train(trainer, new_run, training, evaluate=during_training(trainer, test))
+    with profiling(new_run.folder, options.profile):
+        outcome = train(trainer, new_run, training, evaluate=during_training(trainer, test))
     conclude(new_run, trainer, test, outcome)
     return finish(new_run, outcome)
 

@@ -57,6 +57,9 @@ class Options(Generic[C]):
     """Name of the run; None: made from algorithm, data and time."""
     root: Path = field(default_factory=runs_root)
     """Folder that runs are kept in."""
+    profile: bool = False
+    """Print at the end where the time went, and write a trace of it to profile/trace.json in the
+    run's folder, to be opened in https://ui.perfetto.dev."""
     dry_run: bool = False
     """Print the settings as they would be used, and exit."""
 
@@ -173,6 +176,7 @@ def _train(chosen: Painter, options: Options[PainterConfig], source: Run | None)
     from playfield.commands.painter_evaluation import BEST, during_training
     from playfield.training.devices import resolve_device, set_threads
     from playfield.training.loop import train
+    from playfield.training.profile import profiling
     from playfield.training.run import Run, new_manifest
 
     device = resolve_device(options.device)
@@ -207,6 +211,7 @@ def _train(chosen: Painter, options: Options[PainterConfig], source: Run | None)
     )
     stored_painter.keep_snapshots(trainer, new_run)
     evaluate = during_training(trainer, data, new_run, number=options.training.evaluate_images)
-    outcome = train(trainer, new_run, options.training, evaluate=evaluate, best=BEST)
+    with profiling(new_run.folder, options.profile):
+        outcome = train(trainer, new_run, options.training, evaluate=evaluate, best=BEST)
     stored_painter.conclude(trainer, new_run)
     return finish(new_run, outcome)

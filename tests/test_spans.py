@@ -6,6 +6,7 @@ import ast
 import itertools
 import threading
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -139,14 +140,22 @@ def test_what_happens_often_is_kept_for_the_trace_up_to_a_number_and_what_is_rar
     assert track.totals["act"] == spans.Total(own=10, count=10)
 
 
-def test_the_end_of_an_outermost_span_is_told():
-    ended = []
-    with recording(Recorder(ended.append)):
+def test_of_spans_that_are_inside_no_other_a_listener_is_told():
+    class Listener:
+        heard: ClassVar[list[str]] = []
+
+        def began(self, name: str) -> None:
+            self.heard.append(f"{name} began")
+
+        def ended(self, name: str) -> None:
+            self.heard.append(f"{name} ended")
+
+    with recording(Recorder(Listener())):
         with span("step"), span("update"):
             pass
         with span("log"):
             pass
-    assert ended == ["step", "log"]
+    assert Listener.heard == ["step began", "step ended", "log began", "log ended"]
 
 
 def test_without_a_recorder_a_span_is_nothing_at_all():

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,19 +23,19 @@ T = TypeVar("T")
 
 #: Every span there is, and what its time went to: its own, without that of spans inside it.
 SPANS: dict[str, str] = {
-    "begin": "restoring a checkpoint, starting the environments",
+    "begin": "starting the environments",
     "act": "choosing actions",
-    "environments": "asking the environments to step, and waiting for them",
+    "environments": "waiting for the environments",
     "store": "keeping what was seen",
-    "wait": "waiting for the rollout that is collected meanwhile",
-    "sample": "bringing together what the next update learns from",
+    "wait": "waiting for a rollout",
+    "sample": "bringing batches together",
     "targets": "returns and advantages",
-    "update": "losses, gradients and the optimiser",
-    "discriminator": "updates of the discriminator",
-    "generator": "updates of the generator",
-    "average": "moving averages of the weights",
+    "update": "losses, gradients, optimiser",
+    "discriminator": "the discriminator's updates",
+    "generator": "the generator's updates",
+    "average": "averages of the weights",
     "step": "the rest of training steps",
-    "log": "summing up and writing the curves",
+    "log": "summing up, writing the curves",
     "display": "showing how it goes",
     "checkpoint": "saving",
     "evaluate": "evaluating",
@@ -60,6 +60,16 @@ class Total:
     count: int = 0
 
 
+class Listener(Protocol):
+    """Is told of the spans that are inside no other, in the thread that they are of."""
+
+    def began(self, name: str) -> None:
+        """Called before the span's time begins."""
+        ...
+
+    def ended(self, name: str) -> None: ...
+
+
 class Track:
     """What one thread did. Only that thread adds to it."""
 
@@ -70,7 +80,9 @@ class Track:
         self._recorder = recorder
         self._inside: list[int] = []  # per open span: ns of those that ended inside
 
-    def enter(self) -> None:
+    def enter(self, name: str) -> None:
+        if not self._inside and self._recorder.listener is not None:
+            self._recorder.listener.began(name)
         self._inside.append(0)
 
     def exit(self, name: str, begin: int, end: int) -> None:
@@ -83,19 +95,18 @@ class Track:
             total.count += 1
         if self._recorder.paused or total.count <= KEPT:
             self.events.append(Event(name, begin, end))
-        if not self._inside and self._recorder.ended is not None:
-            self._recorder.ended(name)
+        if not self._inside and self._recorder.listener is not None:
+            self._recorder.listener.ended(name)
 
 
 class Recorder:
     """Sums up spans by thread and name, and keeps the first `KEPT` of each one by one.
 
     While `paused` they are kept one by one but not summed up: for when something slows them down.
-    `ended` is called with the name of every span that was inside no other, in its thread.
     """
 
-    def __init__(self, ended: Callable[[str], None] | None = None) -> None:
-        self.ended = ended
+    def __init__(self, listener: Listener | None = None) -> None:
+        self.listener = listener
         self.paused = False
         self.tracks: list[Track] = []
         self._here = threading.local()
@@ -119,7 +130,7 @@ class _Span:
         self._track, self._name = track, name
 
     def __enter__(self) -> None:
-        self._track.enter()
+        self._track.enter(self._name)
         self._begin = time.perf_counter_ns()
 
     def __exit__(self, *_: object) -> None:
