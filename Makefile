@@ -10,8 +10,8 @@ BIN := .venv/bin
 KERNELS := setup.py pyproject.toml $(wildcard _ext/*.pyx _ext/*.pxd)
 # Processes that tests run in. Each test computes with one thread, and past eight they only start.
 JOBS ?= auto
-PYTEST = $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(if $(SLOW),,-m "not slow") \
-  $(PYTEST_ARGS)
+PYTEST = $(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist worksteal \
+  -m "not browser$(if $(SLOW),, and not slow)" $(PYTEST_ARGS)
 
 .PHONY: help
 help: ## this list
@@ -64,6 +64,10 @@ bench-%: venv .venv/.bench
 .PHONY: test
 test: venv ## run the tests; SLOW=1 adds the slow ones, PYTEST_ARGS="-k dqn" goes to pytest, JOBS=0 is one by one
 	@$(PYTEST)
+
+.PHONY: test-browser
+test-browser: venv ## look at TensorBoard and a report in Chromium, which it installs if it can (apt-get)
+	@.ci/browser $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: .venv/.packages ## ruff: rules and format

@@ -95,8 +95,8 @@ def tensorboard_arguments(options: Options) -> list[str]:
 def serve(told: Sequence[str], options: Options) -> int:
     """Start TensorBoard in a thread of this process, as `told`, and return its port.
 
-    It ends with this process, its helper that reads the files too. Raises `UserError` where it
-    can't listen at the address.
+    It ends with this process, and so does the process of its own that reads the files. Raises
+    `UserError` where it can't listen at the address.
     """
     from tensorboard import program
 

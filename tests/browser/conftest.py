@@ -1,0 +1,118 @@
+"""Short real runs, TensorBoard on them, and a real browser before it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tensorboard_page import PATIENCE, TensorBoardPage
+
+from playfield.cli import main
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+#: What each family trains with for a second or two, evaluations included.
+AGENT = ("--env", "playfield/Catch-v0", "--num-envs", "2", "--hidden", "8")
+GAMES = ("--evaluate-episodes", "2")
+DIGITS = ("--data", "digits", "--batch-size", "32", "--precision", "float32")
+IMAGES = ("--evaluate-images", "64", "--samples", "16")
+SHORT = ("--threads", "1", "--device", "cpu")
+RUNS = {
+    "dqn": (
+        *("dqn", *AGENT, *GAMES, "--buffer-size", "400", "--learning-starts", "40"),
+        *("--batch-size", "8", "--update-every", "8", "--log-every", "20"),
+        *("--steps", "200", "--evaluate-every", "100", "--checkpoint-every", "100"),
+    ),
+    "ppo": (
+        *("ppo", *AGENT, *GAMES, "--num-steps", "16", "--log-every", "64"),
+        *("--steps", "256", "--evaluate-every", "128", "--checkpoint-every", "128"),
+    ),
+    "gan": (
+        *("gan", *DIGITS, "--generator-channels", "8", "--discriminator-channels", "8"),
+        *("--group-channels", "8", "--latent", "8", "--class-features", "8"),
+        *("--steps", "320", "--log-every", "96", "--evaluate-every", "160"),
+    ),
+    "diffusion": (
+        *("diffusion", *DIGITS, "--base-channels", "8", "--channel-mult", "1", "2"),
+        *("--blocks", "1", "--heads", "1"),
+        *("--steps", "320", "--log-every", "96", "--evaluate-every", "160"),
+    ),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.timeout(3600))  # the first test waits for all that it needs
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the runs dqn, ppo, gan and diffusion."""
+    root = tmp_path_factory.mktemp("runs")
+    for name, args in RUNS.items():
+        assert main(["train", *args, *SHORT, "--run", name, "--root", str(root)]) == 0
+    return root
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="no playwright here: make test-browser installs it"
+    )
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if found is None:
+        pytest.skip("no Chromium here: make test-browser installs it where apt-get can")
+    with api.sync_playwright() as playwright:
+        # As root Chromium starts only without its sandbox; it sees nothing but our own pages.
+        chromium = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox"], timeout=PATIENCE
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page; what goes wrong in its scripts fails the test."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.set_default_timeout(PATIENCE)
+    fresh = context.new_page()
+    errors: list[str] = []
+    fresh.on("pageerror", lambda error: errors.append(str(error)))
+    yield fresh
+    context.close()
+    assert not errors
+
+
+@pytest.fixture(scope="session")
+def address(runs: Path) -> Iterator[str]:
+    """Where `playfield tensorboard` serves `runs`, read from what it prints."""
+    program = "import sys; from playfield.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = ["tensorboard", "--port", "0", "--root", str(runs)]
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *command], stdout=subprocess.PIPE, text=True
+    ) as served:
+        assert served.stdout is not None
+        found = None
+        while found is None:
+            line = served.stdout.readline()
+            assert line, "playfield tensorboard has ended"
+            found = re.search(r"http://localhost:\d+/", line)
+        yield found.group()
+        served.terminate()
+
+
+@pytest.fixture
+def tensorboard(page: Page, address: str) -> TensorBoardPage:
+    return TensorBoardPage(page, address)
