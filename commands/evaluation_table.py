@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from playfield.evaluation.results import Evaluation, pooled
 from playfield.evaluation.run_groups import Group
 from playfield.evaluation.statistics import RESAMPLES
 
+#: Columns that prose is wrapped to.
+WIDTH = 80
 #: What the statistics over games are called.
 STATISTICS = {
     "mean": "mean",
@@ -71,14 +74,15 @@ def group_lines(
         *(f"protocol      {protocol}" for protocol in protocols),
         f"games         {_quota(first)} for each run",
         f"agent         {_acting(first[0].epsilon)}",
-        *(f"FORCED        {clause}" for clause in forced),
+        *(line for clause in forced for line in _wrapped(f"FORCED        {clause}", indent=14)),
         "",
         *aligned([RUNS, *_run_rows(groups)], (3, 4, 5, 6)),
         "",
     ]
     differing = [group for group in groups if group.settings]
     for group in differing:
-        lines.append(f"{group.name} has " + ", ".join(_setting(s) for s in group.settings.items()))
+        settings = ", ".join(_setting(setting) for setting in group.settings.items())
+        lines += _wrapped(f"{group.name} has {settings}", indent=4)
     lines += [""] if differing else []
     lines += [*aligned([ON_GAMES, *_game_rows(aggregates)], (2, 3, 5, 6)), ""]
     if aggregates.over_games:
@@ -87,11 +91,11 @@ def group_lines(
     if aggregates.improvements:
         lines += [*aligned([IMPROVEMENTS, *_improvement_rows(aggregates)], (2, 3)), ""]
     notes = [BOOTSTRAP, *aggregates.notes]
-    return [*lines, *notes, ""]
+    return [*lines, *(line for note in notes for line in _wrapped(note)), ""]
 
 
 BOOTSTRAP = (
-    f"Each run counts once. Intervals: stratified bootstrap over runs, {RESAMPLES:,} resamples."
+    f"Intervals: a stratified bootstrap over runs, {RESAMPLES:,} resamples. Each run counts once."
 )
 RUNS = ("run", "group", "game", "seed", "at step", "mean", "± of games")
 ON_GAMES = ("game", "group", "runs", "mean", "95 % interval", "IQM", "human")
@@ -168,6 +172,10 @@ def _share(value: float) -> str:
     return f"{value:.3f}"
 
 
+def _wrapped(text: str, indent: int = 0) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False)
+
+
 def _setting(setting: tuple[str, Any]) -> str:
     name, value = setting
     shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
@@ -177,7 +185,8 @@ def _setting(setting: tuple[str, Any]) -> str:
 def _quota(evaluations: Sequence[Evaluation]) -> str:
     first = evaluations[0]
     seeds = f" for each of {len(evaluations)} seeds" if len(evaluations) > 1 else ""
-    return f"{first.episodes} whole ones{seeds} in {first.num_envs} environments"
+    several = "s" if first.num_envs > 1 else ""
+    return f"{first.episodes} whole ones{seeds} in {first.num_envs} environment{several}"
 
 
 def _acting(epsilon: float) -> str:
