@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
+import os
+import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -17,18 +18,20 @@ from playfield.errors import UserError
 from playfield.training.places import runs_root
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from playfield.envs.contract import EnvSpec, VectorEnv
+    from playfield.evaluation.overlay import Picture
+    from playfield.evaluation.scenes import Scene
+    from playfield.evaluation.terminal import Style
     from playfield.training.trainer import Policy
 
-EMULATOR_FRAMES_PER_SECOND = 60  # of an Atari 2600 on NTSC
+Draw = Callable[["Scene"], "Picture"]
 
 
 @dataclass(frozen=True)
 class Options:
     """Watch a run's agent play, in colour, in the terminal or as a video file.
+
+    With --overlay values the actions and what the agent thinks of each stand beside the picture,
+    and how its expectations went; --overlay saliency shows, besides, where it looks.
 
     One game, unless --seconds, --steps or --episodes say otherwise; the first of them that is
     reached ends it. Ctrl-C ends it too.
@@ -38,6 +41,13 @@ class Options:
     """Name or folder of the run."""
     video: Path | None = None
     """Write FILE.mp4, FILE.gif or FILE.png (animated) instead of drawing in the terminal."""
+    overlay: Literal["none", "values", "saliency"] = "none"
+    """What to show of the agent's thoughts: action values or probabilities, or also saliency."""
+    method: Literal["gradient", "perturbation"] = "gradient"
+    """How saliency is found: gradient is quick, perturbation is clear and takes about a second for
+    each picture of an Atari game."""
+    of: Literal["actions", "value"] = "actions"
+    """What saliency is of: the choice of the action, or the value."""
     seconds: float | None = None
     """Seconds to show."""
     steps: int | None = None
@@ -58,29 +68,14 @@ class Options:
     """Folder that runs are kept in."""
 
 
-@dataclass(frozen=True)
-class Scene:
-    """One picture and what there is to say about it."""
-
-    picture: NDArray[np.uint8]  # [H, W, 3]
-    game: int  # counted from 1
-    score: float  # so far in this game
-    action: str
-    value: float  # of the best action, as the agent sees it
-    ended: bool
-
-
 def run(args: Sequence[str]) -> int:
     options = arguments.parse(Options, args, command="watch")
     _check(options)
-    if options.video is None and not sys.stdout.isatty():
-        raise UserError(
-            "watch draws in a terminal, and its output goes elsewhere; "
-            "write a file instead with --video FILE.mp4, .gif or .png."
-        )
+    style = _style(options)
 
     from playfield.commands import stored
     from playfield.commands.agent_evaluation import report_seed
+    from playfield.evaluation.scenes import bounded, pictures_per_second, scenes
     from playfield.evaluation.video import VideoWriter
     from playfield.training.devices import resolve_device, set_threads
     from playfield.training.run import Run
@@ -93,7 +88,9 @@ def run(args: Sequence[str]) -> int:
     env = stored.stored_env(old, 1, render=True)
     seed = report_seed(old.manifest["seed"]) if options.seed is None else options.seed
     try:
-        policy = stored.stored_policy(old, checkpoint, env.spec, device)
+        looks = options.overlay == "saliency"
+        policy = stored.stored_policy(old, checkpoint, env.spec, device, precise=looks)
+        draw = _saliency(options, policy, env.spec.frame_shape) if looks else _plain
         rate = options.fps if options.fps is not None else pictures_per_second(env.spec)
         shown = bounded(
             scenes(env, policy, seed=seed, epsilon=options.epsilon),
@@ -103,13 +100,15 @@ def run(args: Sequence[str]) -> int:
         raise_at_interrupt()
         title = f"{old.name} at step {checkpoint.progress:,}: {env.spec.id}"
         if options.video is None:
-            _draw(shown, title, rate)
+            _draw(shown, draw, title, rate, style, env.spec.action_meanings, options.overlay)
             return 0
         count = 0
+        if options.overlay != "none":
+            draw = _with_panel(draw, env.spec.action_meanings)
         with VideoWriter(options.video, rate) as writer:
             try:
                 for scene in shown:
-                    writer.add(scene.picture)
+                    writer.add(draw(scene))
                     count += 1
             except KeyboardInterrupt:
                 pass  # the film ends here, and is kept
@@ -117,43 +116,6 @@ def run(args: Sequence[str]) -> int:
         env.close()
     print(f"{options.video}: {count} pictures, {count / rate:.1f} s of {title}")
     return 0
-
-
-def scenes(env: VectorEnv, policy: Policy, *, seed: int, epsilon: float) -> Iterator[Scene]:
-    """What environment 0 shows, step by step, without end."""
-    from playfield.evaluation.games import moments
-
-    game, score = 0, 0.0
-    for moment in moments(env, policy, seed=seed, epsilon=epsilon):
-        step = moment.step
-        if step.first[0]:
-            game, score = game + 1, 0.0
-        score += float(step.reward[0])
-        yield Scene(
-            picture=env.render(),
-            game=game,
-            score=score,
-            action=env.spec.action_meanings[moment.actions[0]],
-            value=float(moment.decision.value[0]),
-            ended=bool(step.terminated[0] or step.truncated[0]),
-        )
-
-
-def bounded(
-    all_scenes: Iterator[Scene], *, pictures: int | None, games: int | None
-) -> Iterator[Scene]:
-    """The scenes up to the given number of pictures or the end of the given number of games."""
-    for scene in itertools.islice(all_scenes, pictures):
-        yield scene
-        if scene.ended and scene.game == games:
-            return
-
-
-def pictures_per_second(spec: EnvSpec) -> float:
-    """The speed at which a person would see the environment."""
-    if "frame_skip" in spec.protocol:
-        return EMULATOR_FRAMES_PER_SECOND / spec.frames_per_step
-    return 8.0 if spec.id.startswith("playfield/") else 30.0
 
 
 def _pictures(options: Options, rate: float) -> int | None:
@@ -181,16 +143,78 @@ def _check(options: Options) -> None:
         raise UserError(f"--seed has to be 0 or more, not {options.seed}.")
 
 
-def _draw(shown: Iterator[Scene], title: str, rate: float) -> None:
-    from playfield.evaluation.terminal import Screen
+def _style(options: Options) -> Style:
+    """How to draw in the terminal; `UserError` where a film is wanted there and can't be shown."""
+    from playfield.evaluation.terminal import style_of
 
-    with Screen(sys.stdout) as screen:
+    if options.video is not None:
+        return "plain"
+    if not sys.stdout.isatty():
+        raise UserError(
+            "watch draws in a terminal, and its output goes elsewhere; "
+            "write a file instead with --video FILE.mp4, .gif or .png."
+        )
+    style = style_of(sys.stdout, os.environ)
+    if style is None:
+        raise UserError(
+            f"watch can't draw in this terminal (TERM={os.environ.get('TERM', '')}), which only "
+            "prints lines; write a file instead with --video FILE.mp4, .gif or .png."
+        )
+    return style
+
+
+def _plain(scene: Scene) -> Picture:
+    return scene.picture
+
+
+def _saliency(options: Options, policy: Policy, frame_shape: tuple[int, ...]) -> Draw:
+    """The picture of a scene in grey with where the agent looks in red and yellow over it."""
+    from playfield.commands.explain import explainable
+    from playfield.evaluation.overlay import HeatScale, with_heat
+    from playfield.evaluation.saliency import saliency
+
+    asked, scale = explainable(policy, frame_shape, options.run), HeatScale()
+
+    def draw(scene: Scene) -> Picture:
+        heat = saliency(asked, scene.obs, scene.chosen, method=options.method, target=options.of)
+        return with_heat(scene.picture, heat, scale.of(heat))
+
+    return draw
+
+
+def _with_panel(draw: Draw, actions: Sequence[str]) -> Draw:
+    """`draw`, and the agent's thoughts beside it."""
+    from playfield.evaluation.overlay import Panel
+
+    panel = Panel(actions)
+    return lambda scene: panel.draw(scene, draw(scene))
+
+
+def _draw(
+    shown: Iterator[Scene],
+    draw: Draw,
+    title: str,
+    rate: float,
+    style: Style,
+    actions: Sequence[str],
+    overlay: str,
+) -> None:
+    from playfield.evaluation.terminal import Screen
+    from playfield.evaluation.terminal_panel import NARROWEST, TextPanel
+
+    panel = None if overlay == "none" else TextPanel(actions, style)
+    with Screen(sys.stdout, style) as screen:
         due = time.monotonic()
         for scene in shown:
             caption = (
-                f"game {scene.game}  score {scene.score:g}  {scene.action}  value {scene.value:.2f}"
+                f"game {scene.game}  score {scene.score:g}  {actions[scene.action]}  "
+                f"value {scene.value:.2f}"
             )
-            screen.draw(scene.picture, [title, caption])
+            captions, beside = [title, caption], list[str]()
+            columns, rows = shutil.get_terminal_size()
+            if panel is not None and columns >= 2 * NARROWEST:
+                beside = panel.lines(scene, columns // 2, max(1, rows - len(captions)))
+            screen.draw(draw(scene), captions, beside)
             # A slow terminal lengthens the game; it does not make it jump afterwards.
             due = max(due + 1 / rate, time.monotonic())
             time.sleep(max(0.0, due - time.monotonic()))

@@ -41,9 +41,9 @@ class Panel:
 
     From the top: game, step and score; the actions with their values or probabilities, the one
     taken marked; the value, and how it went, with a green line at each gain and a red one at each
-    loss. Bars of probabilities reach from 0 to 1, those of action values from the lowest to the
-    highest, whose differences would not be seen otherwise. Of more than 18 actions the best are
-    shown.
+    loss or lost life. Bars of probabilities reach from 0 to 1, those of action values from the
+    lowest to the highest, whose differences would not be seen otherwise. Of more than 18 actions
+    the best are shown.
 
     `actions` are their names. A picture is enlarged by a whole factor until it is `min_height`
     pixels high.
@@ -53,17 +53,15 @@ class Panel:
         self._actions = actions
         self._min_height = min_height
         steps = (WIDTH - 2 * MARGIN) // PIXELS_PER_STEP
-        self._past: deque[tuple[float, float]] = deque(maxlen=steps)  # value and reward of a step
+        self._past: deque[tuple[float, float]] = deque(maxlen=steps)  # value and gain of a step
 
     def draw(self, scene: Scene, picture: Picture | None = None) -> Picture:
         """`scene` with its panel, `[H', W', 3]`, of one size for a whole game.
 
         `picture` `[H, W, 3]` stands in for the scene's own, where something is drawn over it. Every
-        scene of a game has to be drawn, in order: the panel remembers its value.
+        scene of a game has to be drawn or noted, in order: the panel remembers its value.
         """
-        if scene.step == 0:
-            self._past.clear()
-        self._past.append((scene.value, scene.reward))
+        self.note(scene)
         picture = scene.picture if picture is None else picture
         picture = enlarged(picture, self._min_height)
         height, width = picture.shape[:2]
@@ -71,6 +69,12 @@ class Panel:
         canvas.paste(Image.fromarray(picture), (0, 0))
         _Writer(canvas, width).write(scene, self._actions, self._past)
         return np.asarray(canvas)
+
+    def note(self, scene: Scene) -> None:
+        """Remember the value of a scene that is not drawn."""
+        if scene.step == 0:
+            self._past.clear()
+        self._past.append((scene.value, scene.gain))
 
     def _least_height(self) -> int:
         lines = 5 + min(len(self._actions), MAX_ROWS)
@@ -140,6 +144,11 @@ def bar_lengths(scene: Scene) -> NDArray[np.float64]:
     return np.clip(preference, 0.0, 1.0)
 
 
+def heading(scene: Scene) -> str:
+    """What the numbers beside the actions are."""
+    return "action values" if scene.kind == "action values" else "action probabilities"
+
+
 def number(value: float) -> str:
     """A value in a few characters."""
     return f"{value:.2f}" if abs(value) < 1000 else f"{value:.3g}"
@@ -173,8 +182,7 @@ class _Writer:
     def _bars(self, scene: Scene, actions: Sequence[str]) -> None:
         shown = shown_actions(scene.preference, MAX_ROWS)
         count = f"best {len(shown)} of {len(actions)}" if len(shown) < len(actions) else ""
-        title = "action values" if scene.kind == "action values" else "action probabilities"
-        self._line(title, count, FAINT)
+        self._line(heading(scene), count, FAINT)
         lengths = bar_lengths(scene)
         left = self._left + NAME_WIDTH
         room = self._right - NUMBER_WIDTH - left
@@ -196,10 +204,10 @@ class _Writer:
         span = max(high - low, 0.01 * max(abs(high), abs(low)), 1e-6)
         middle = (high + low) / 2
         points = []
-        for index, (value, reward) in enumerate(past):
+        for index, (value, gain) in enumerate(past):
             x = self._left + index * PIXELS_PER_STEP
-            if reward:
-                self._draw.line((x, top, x, bottom - 1), fill=GAIN if reward > 0 else LOSS)
+            if gain:
+                self._draw.line((x, top, x, bottom - 1), fill=GAIN if gain > 0 else LOSS)
             if np.isfinite(value):
                 points.append(
                     (x, round(bottom - 1 - room * (0.5 + 0.96 * (value - middle) / span)))

@@ -26,6 +26,7 @@ class Scene:
     step: int  # environment steps of this game up to here
     score: float  # so far in this game
     reward: float  # that came with this picture
+    life_lost: bool  # with this picture; the game goes on
     action: int  # what is done next: now and then something else than the agent chose
     chosen: int  # what the agent chose
     value: float  # the return that it expects from here
@@ -33,6 +34,11 @@ class Scene:
     kind: PreferenceKind
     obs: torch.Tensor  # [1, stack*C, H, W] uint8, or [1, stack*D] float32: what it was shown
     ended: bool  # the game is over: no action follows
+
+    @property
+    def gain(self) -> float:
+        """The reward, or -1 for a life that was lost without any."""
+        return -1.0 if self.life_lost and not self.reward else self.reward
 
 
 class Camera:
@@ -56,6 +62,7 @@ class Camera:
             step=self._step,
             score=self._score,
             reward=float(step.reward[0]),
+            life_lost=bool(step.life_lost[0]),
             action=int(moment.actions[0]),
             chosen=int(decision.action[0]),
             value=float(decision.value[0]),
