@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from playfield import envs
 from playfield.agents.registry import ALGORITHMS, AgentConfig, Algorithm
 from playfield.commands.arguments import nearest
+from playfield.commands.notes import report as report
 from playfield.envs.contract import EnvSpec, VectorEnv
 from playfield.envs.protocols import AtariProtocol
 from playfield.errors import UserError
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     import torch
 
     from playfield.training.trainer import Policy
-
-
-def report(sentence: str) -> None:
-    """Tell something that is no error, on stderr: results on stdout stay clean."""
-    print(f"playfield: {sentence}", file=sys.stderr)
 
 
 def stored_algorithm(run: Run) -> Algorithm:

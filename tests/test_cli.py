@@ -16,7 +16,7 @@ from command_line import STEPS, CommandLine, catch_run, playfield
 from playfield import cli
 from playfield.commands import arguments
 from playfield.commands.arguments import nearest, value_of
-from playfield.commands.runs import row
+from playfield.commands.runs import described
 from playfield.commands.table import aligned
 from playfield.commands.tensorboard import Options as TensorBoardOptions
 from playfield.commands.tensorboard import tensorboard_arguments
@@ -267,9 +267,9 @@ def test_a_damaged_run_is_told_and_the_others_are_listed(
 def test_a_killed_run_is_interrupted_and_a_held_one_is_running(catch_run: Path) -> None:
     run = Run.open(str(catch_run), catch_run.parent)
     run.update_manifest(status="running")
-    assert row(run, datetime.now(UTC))[-1] == "interrupted"
+    assert described(run).state == "interrupted"
     with run.hold():
-        assert row(Run.open(str(catch_run), catch_run.parent), datetime.now(UTC))[-1] == "running"
+        assert described(Run.open(str(catch_run), catch_run.parent)).state == "running"
 
 
 def test_the_row_takes_the_last_return_and_the_best_evaluation(catch_run: Path) -> None:
@@ -282,7 +282,7 @@ def test_the_row_takes_the_last_return_and_the_best_evaluation(catch_run: Path) 
         {"progress": 30, "train/loss": 1.0, "eval/return": -3.0},
     ]
     run.metrics_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    cells = row(run, created + timedelta(hours=3, minutes=5))
+    cells = described(run).cells(created + timedelta(hours=3, minutes=5))
     assert cells == (
         *("catch", "dqn", "playfield/Catch-v0", "30", "25 %"),
         *("2.5", "8.0", "3h05m", "finished"),
