@@ -1,4 +1,4 @@
-"""`playfield doctor`: try everything that training needs, and say what to do about what fails."""
+"""`playfield doctor`: try everything that training needs, and say how fast it is or what to do."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playfield.commands import arguments
+from playfield.commands import arguments, machine_speed
 from playfield.errors import UserError
 from playfield.training.places import runs_root
 
 GATHERS = 40  # batches copied to measure the bandwidth: some hundredths of a second
+GAME, GAMES = "ALE/Pong-v5", 8
 ENOUGH_DISK = 2 * 2**30  # bytes: checkpoints of a run with 100,000 frames of replay
 
 
@@ -23,7 +24,8 @@ ENOUGH_DISK = 2 * 2**30  # bytes: checkpoints of a run with 100,000 frames of re
 class Options:
     """Check this installation: packages, kernels, device, environments, a training step.
 
-    The exit code is 1 if something is broken.
+    Measures the machine on the way: memory, arithmetic, emulator, disk. Other programs that are at
+    work meanwhile make it slower. The exit code is 1 if something is broken.
     """
 
     root: Path = field(default_factory=runs_root)
@@ -63,8 +65,11 @@ def checks(root: Path) -> list[Check]:
         Check("gather", _gather, "report this, with the processor's name: batches will be slow"),
         Check("device", _device, "pass --device cpu, or install the torch build for this GPU"),
         Check("threads", _threads, "set OMP_NUM_THREADS to the number of cores you may use"),
+        Check("memory", _memory, "close other programs, or give this one more memory"),
+        Check("multiply", _multiply, "pass --device cpu, or install the torch build for this GPU"),
         Check("world", _world, reinstall),
         Check("atari", _atari, "install again: pip install --force-reinstall 'ale-py>=0.12.1'"),
+        Check("emulator", _emulator, reinstall),
         Check("training", _training, "report this, with the output of the command and --debug"),
         Check("video", _video, "pip install imageio-ffmpeg; .gif and .png need no ffmpeg"),
         Check(
@@ -72,6 +77,7 @@ def checks(root: Path) -> list[Check]:
             lambda: _runs_folder(root),
             "choose a folder to write to: --root FOLDER or PLAYFIELD_RUNS=FOLDER",
         ),
+        Check("energy", _energy, "report this, with the output of the command and --debug"),
     ]
 
 
@@ -176,12 +182,48 @@ def _threads() -> str:
     return f"{set_threads(None)} of torch on {usable_cores()} usable cores"
 
 
+def _memory() -> str:
+    import torch
+
+    found = machine_speed.memory_bandwidth(torch.device("cpu"))
+    return f"copies at {found / 1e9:.1f} GB/s, read and written together"
+
+
+def _multiply() -> str:
+    """What convolutions come down to, in both kinds of numbers that training computes in."""
+    import torch
+
+    from playfield.training.devices import resolve_device
+
+    found = []
+    for name in dict.fromkeys(["cpu", str(resolve_device("auto"))]):
+        speeds = [
+            machine_speed.matmul_speed(torch.device(name), dtype) / 1e9
+            for dtype in (torch.float32, torch.bfloat16)
+        ]
+        found.append(f"{name} {speeds[0]:,.0f} GFLOP/s in float32, {speeds[1]:,.0f} in bfloat16")
+    return "; ".join(found)
+
+
+def _emulator() -> str:
+    found = machine_speed.emulator_speed(GAME, GAMES)
+    return f"{found:,.0f} steps/s of {GAMES} games of {GAME}"
+
+
+def _energy() -> str:
+    from playfield.training.energy import EnergyMeter
+
+    if EnergyMeter().read() is None:
+        return "the processors' counters can't be read: runs won't tell what they took"
+    return "runs tell what the processors took, all programs together"
+
+
 def _world() -> str:
     return _step("playfield/Catch-v0")
 
 
 def _atari() -> str:
-    return _step("ALE/Pong-v5")
+    return _step(GAME)
 
 
 def _step(env_id: str) -> str:
@@ -236,15 +278,12 @@ def _video() -> str:
 
 
 def _runs_folder(root: Path) -> str:
-    import tempfile
-
     existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     try:
-        with tempfile.TemporaryFile(dir=existing) as file:
-            file.write(b"playfield")
+        speed = machine_speed.disk_speed(existing)
     except OSError as error:
         raise UserError(f"{existing} can't be written to ({error.strerror})") from error
     free = shutil.disk_usage(existing).free
     if free < ENOUGH_DISK:
         raise UserError(f"only {free / 2**30:.1f} GiB are free in {existing}")
-    return f"{root} can be written to, {free / 2**30:.0f} GiB free"
+    return f"{root} can be written to, at {speed / 1e6:,.0f} MB/s; {free / 2**30:.0f} GiB free"
