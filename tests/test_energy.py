@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fake_trainer import FakeTrainer, SilentDisplay, manifest
 
+from playfield.training import energy
+from playfield.training.checkpoint import newest_intact
 from playfield.training.energy import EnergyMeter
+from playfield.training.loop import TrainingConfig, train
+from playfield.training.run import Run
 
 WH = 3_600_000_000  # microjoules: 3,600 joules of a million each
 
@@ -105,3 +110,51 @@ def test_a_sum_that_missed_a_reading_stays_unknown(counters):
     assert measured.read() is None
     counters.set("intel-rapl:0", WH)
     assert measured.read() is None
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+
+def go(run: Run, steps: int, counters: Counters, resume: bool = False) -> None:
+    """Train to `steps`, of which each takes one watt-hour."""
+
+    def work(progress: int) -> None:
+        counters.set("intel-rapl:0", progress * WH)
+
+    trainer = FakeTrainer(on_step=work)
+    config = TrainingConfig(steps=steps, log_every=5, checkpoint_every=1000)
+    found = newest_intact(run.checkpoints_folder, lambda _: None) if resume else None
+    train(trainer, run, config, display=SilentDisplay(), resume_from=found)
+
+
+def test_a_run_tells_its_energy_resumes_included(counters, tmp_path, monkeypatch):
+    monkeypatch.setattr(energy, "POWERCAP", counters.folder)
+    counters.zone("intel-rapl:0", "package-0", 0, most=1000 * WH)
+    run = Run.create(tmp_path / "runs", "fake", manifest())
+    go(run, 10, counters)
+    assert run.manifest["energy_wh"] == pytest.approx(10)
+    go(Run.open("fake", tmp_path / "runs"), 16, counters, resume=True)
+    assert Run.open("fake", tmp_path / "runs").manifest["energy_wh"] == pytest.approx(16)
+
+
+def test_a_run_that_goes_on_where_nothing_is_counted_takes_its_sum_back(
+    counters, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(energy, "POWERCAP", counters.folder)
+    counters.zone("intel-rapl:0", "package-0", 0, most=1000 * WH)
+    run = Run.create(tmp_path / "runs", "fake", manifest())
+    go(run, 10, counters)
+    monkeypatch.setattr(energy, "POWERCAP", tmp_path / "nothing")
+    go(run, 16, counters, resume=True)
+    assert run.manifest["energy_wh"] is None
+    monkeypatch.setattr(energy, "POWERCAP", counters.folder)
+    go(run, 20, counters, resume=True)
+    assert run.manifest["energy_wh"] is None
+
+
+def test_a_run_without_counters_says_nothing_of_energy(tmp_path, monkeypatch):
+    monkeypatch.setattr(energy, "POWERCAP", tmp_path / "nothing")
+    run = Run.create(tmp_path / "runs", "fake", manifest())
+    config = TrainingConfig(steps=5)
+    train(FakeTrainer(), run, config, display=SilentDisplay())
+    assert "energy_wh" not in run.manifest

@@ -29,18 +29,18 @@ class EnergyMeter:
 
     Args:
         before: watt-hours up to now; None: nobody knows, and so the sum stays unknown.
-        powercap: where the counters are.
+        powercap: where the counters are; None: where Linux shows them.
 
     The counters begin again at 0 every quarter of an hour or so under full load: `read` more often.
     """
 
-    def __init__(self, before: float | None = 0.0, powercap: Path = POWERCAP) -> None:
+    def __init__(self, before: float | None = 0.0, powercap: Path | None = None) -> None:
         self._before = before
         self._used = 0  # microjoules
         self._zones: list[_Zone] | None = None
         if before is not None:
             try:
-                self._zones = _zones(powercap) or None
+                self._zones = _zones(powercap or POWERCAP) or None
             except (OSError, ValueError):
                 self._zones = None
 
