@@ -23,6 +23,7 @@ FILM_ENDINGS = (".gif", ".png", ".webp", ".mp4")
 #: Bytes of one file: a page is read whole, on phones too.
 LARGEST = 16 * 2**20
 
+_PNG_END = b"IEND\xaeB`\x82"
 #: What Pillow raises for files that end early or hold something else.
 _UNREADABLE = (
     OSError,
@@ -90,6 +91,9 @@ def read_medium(path: Path, caption: str) -> Medium:
                     frame.load()
                     frames += 1
                 mime = MIME[str(image.format)]
+                # Pillow is content with all pixels; browsers want the end of the film, too.
+                if image.format == "PNG" and not data.endswith(_PNG_END):
+                    raise ValueError("it ends early")
     except _UNREADABLE as error:
         said = str(error) if not isinstance(error, UnidentifiedImageError) else "no picture"
         raise DamagedFileError(f"{path} is damaged: {said or 'it ends early'}.") from None

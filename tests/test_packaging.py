@@ -59,11 +59,11 @@ def source_files() -> list[str]:
 
 
 def shipped_sources() -> set[str]:
-    """Every Python file and stub that is not left in the repository on purpose, and py.typed."""
+    """Every Python file, stub and page that is not left in the repository on purpose; py.typed."""
     files = {
         name
         for name in source_files()
-        if name.endswith((".py", ".pyi"))
+        if name.endswith((".py", ".pyi", ".html"))
         and name.partition("/")[0] not in NOT_SHIPPED
         and not name.startswith(".")
     }
