@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: A chart that has to be told apart by letters has no more lines than these.
 MOST_LINES = 24
+#: Letters of a label that are left in however narrow a terminal.
+SHORTEST = 8
 #: Lines of text that a chart is high.
 ROWS = 14
 
@@ -195,6 +197,9 @@ def _shown(
     rows: list[tuple[str, ...]] = [("", "line", "runs", "at", "mean", "95 % interval")]
     rows += [_row(n, line, each) for n, (line, each) in enumerate(zip(drawn, series, strict=True))]
     # Letters get their colours when the columns stand: a table counts escape codes as width.
+    excess = max(map(len, aligned(rows))) - shown.columns
+    longest = max(max(len(row[1]) for row in rows) - max(excess, 0), SHORTEST)
+    rows = [(row[0], _cut(row[1], longest), *row[2:]) for row in rows]
     head, *table = aligned(rows, right=(2, 3, 4, 5))
     table = [letter(n, shown) + text.removeprefix(LETTERS[n]) for n, text in enumerate(table)]
     text = [*_wrapped(heading, shown), *(f"Forced: {clause}." for clause in forced), ""]
@@ -202,7 +207,8 @@ def _shown(
     text += ["", head, *table, "", *_members(drawn, shown)]
     if different := _listed(drawn, shown):
         text += ["", "The lines differ in", *different]
-    text += ["", *(t for note in _notes(drawn, series, options) for t in _wrapped(note, shown))]
+    if notes := _notes(drawn, series, options):
+        text += ["", *(line for note in notes for line in _wrapped(note, shown))]
     if not shown.unicode:
         text = [line.encode("ascii", "replace").decode() for line in text]
     return text
@@ -302,8 +308,16 @@ def _wrapped(text: str, shown: Abilities, indent: int = 0) -> list[str]:
     import textwrap
 
     return textwrap.wrap(
-        text, max(shown.columns, 20), subsequent_indent=" " * indent, break_on_hyphens=False
+        text,
+        max(shown.columns, 20),
+        subsequent_indent=" " * indent,
+        break_on_hyphens=False,
+        break_long_words=False,  # a name is to be copied
     )
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _write(
