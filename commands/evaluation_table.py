@@ -71,7 +71,7 @@ def group_lines(
         for each in run.evaluations
     )
     lines = [
-        *(f"protocol      {protocol}" for protocol in protocols),
+        *(line for each in protocols for line in _wrapped(f"protocol      {each}", indent=14)),
         f"games         {_quota(first)} for each run",
         f"agent         {_acting(first[0].epsilon)}",
         *(line for clause in forced for line in _wrapped(f"FORCED        {clause}", indent=14)),

@@ -175,6 +175,16 @@ def test_what_plays_no_games_is_refused_among_what_does(
     assert named in no_games(playfield, "catch", "other", *QUICK)
 
 
+@pytest.mark.parametrize(
+    "option", [["--seeds", "2"], ["--reuse"], ["--out", "all.json"], ["--force"]]
+)
+def test_a_classifier_alone_takes_no_options_of_games(
+    playfield: CommandLine, clone: Callable[..., Path], option: list[str]
+) -> None:
+    clone("judge", algorithm="classifier", data={"name": "digits"})
+    assert f"leave {option[0]} out" in playfield.refuses("eval", "judge", *option)
+
+
 def test_a_profile_over_scales_that_differ_is_refused(
     playfield: CommandLine, clone: Callable[..., Path]
 ) -> None:
