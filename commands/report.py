@@ -16,7 +16,7 @@ from playfield.training.places import runs_root
 if TYPE_CHECKING:
     from playfield.training.run import Run
 
-#: Seconds. A GIF of a game takes about 20 kB for each; a page is read whole.
+#: Seconds. A GIF of an Atari game takes about 40 kB for each, and a page is read whole.
 LONGEST_FILM = 120
 
 
@@ -46,7 +46,7 @@ def run(args: Sequence[str]) -> int:
     from datetime import UTC, datetime
 
     from playfield.atomic import write_atomically
-    from playfield.commands.stored import report as tell
+    from playfield.commands.notes import report as tell
     from playfield.evaluation.report import report
     from playfield.evaluation.report_page import render
     from playfield.training.machine import versions

@@ -37,11 +37,16 @@ FEWEST_GAMES = 5
 
 
 def evaluations_of(runs: Sequence[Run], left_out: Tell) -> list[Played]:
-    """The evaluations of every run; damaged files are told to `left_out`."""
-    return [
-        (run, _read(read_evaluations, run.folder / "evaluation.json", left_out) or [])
-        for run in runs
-    ]
+    """The evaluations of every run; what is damaged is told to `left_out`."""
+    played: list[Played] = []
+    for run in runs:
+        path = run.folder / "evaluation.json"
+        found = _read(read_evaluations, path, left_out) or []
+        sound = [each for each in found if all(map(math.isfinite, each.scores))]
+        if len(sound) < len(found):
+            left_out(f"{path} has evaluations with scores that are not finite.")
+        played.append((run, sound))
+    return played
 
 
 def _read(read: Callable[[Path], T], path: Path, left_out: Tell) -> T | None:
@@ -65,7 +70,7 @@ def score_table(played: Sequence[Played]) -> Table | None:
         for each in evaluations[-SHOWN:]:
             scores = np.array(each.scores, np.float64)[:, None]  # [games, 1]
             interval = None
-            if len(scores) >= FEWEST_GAMES and np.isfinite(scores).all():
+            if len(scores) >= FEWEST_GAMES:
                 interval = stratified_bootstrap(scores, mean)
             rows.append(
                 (

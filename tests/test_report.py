@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from PIL import Image
 
 from playfield.errors import DamagedFileError, UserError
 from playfield.evaluation.charts import Series
+from playfield.evaluation.classification import Judgement, classify, write_judgement
+from playfield.evaluation.image_results import ImageEvaluation, add_image_evaluation
+from playfield.evaluation.images import ImageMetrics
 from playfield.evaluation.media_files import Medium, mp4_boxes, newest_grids, read_medium
 from playfield.evaluation.report import report
 from playfield.evaluation.report_page import Page, Section, Table, render
@@ -404,6 +408,74 @@ def test_a_damaged_evaluation_is_named_and_the_rest_shown(make_run: MakeRun) -> 
     assert "Nothing has been evaluated" in seen(render(page)).text
 
 
+def test_scores_that_are_not_finite_are_named_and_left_out(make_run: MakeRun) -> None:
+    runs = [make_run("one"), make_run("two", seed=1)]
+    for run in runs:
+        played(run, [1.0] * 5)
+    played(runs[0], [1.0, 2.0], seed=6)
+    path = runs[0].folder / "evaluation.json"
+    path.write_text(path.read_text().replace("2.0", "NaN"))
+    page = report(runs, "")
+    assert [row["mean"] for row in table(page, "Whole games, raw score")] == ["1.00", "1.00"]
+    (sentence,) = page.damage
+    assert sentence == f"{path} has evaluations with scores that are not finite."
+
+
+def test_a_classifier_is_reported_by_its_held_out_images(make_run: MakeRun) -> None:
+    run = make_run("judge", env=None, data={"name": "digits"}, algorithm="classifier")
+    labels = np.array([0, 0, 0, 1])
+    judgement = Judgement(
+        run="judge",
+        progress=5000,
+        weights_sha256="0",
+        data="digits",
+        held_out=0.2,
+        seed=0,
+        fingerprint="0",
+        finished_at="2026-01-31T12:00:00+00:00",
+        classification=classify(labels, np.array([0, 0, 1, 1]), ["zero", "one"]),
+    )
+    write_judgement(run.folder / "classification.json", judgement)
+    (row,) = table(report([run], ""), "Held-out images")
+    assert (row["at image"], row["held-out images"]) == ("5,000", "4")
+    # Of class 0, two of three are found, and all that are taken for it are of it; of class 1, all
+    # are found, and half of what is taken for it is of it.
+    assert (row["accuracy"], row["precision"], row["recall"]) == ("75.0 %", "75.0 %", "83.3 %")
+
+
+def test_painted_images_are_reported_with_what_painted_them(make_run: MakeRun) -> None:
+    run = make_run("painter", env=None, data={"name": "digits"}, algorithm="diffusion")
+    metrics = ImageMetrics(
+        n=100,
+        n_real=200,
+        features="random",
+        features_sha256="0",
+        width=8,
+        preprocessing="none",
+        data="0",
+        frechet_distance=12.5,
+        kernel_distance=-0.25,
+        kernel_distance_error=0.5,
+        memorisation_ratio=float("inf"),
+    )
+    how = {"run": "painter", "progress": 5000, "weights": "averaged", "sampler": "heun", "steps": 9}
+    evaluation = ImageEvaluation(
+        painted=how,
+        real={},
+        held_out=None,
+        classifier=None,
+        accuracy_score=None,
+        metrics=metrics,
+        finished_at="2026-01-31T12:00:00+00:00",
+    )
+    add_image_evaluation(run.folder / "image_evaluation.json", evaluation)
+    (row,) = table(report([run], ""), "Painted images against real ones")
+    assert row["painted"] == "image 5,000, averaged, heun, 9 steps"
+    assert (row["images"], row["Fréchet distance"]) == ("100 to 200", "12.5")
+    assert row["kernel distance"] == "-0.25 ± 0.5"
+    assert (row["memorisation ratio"], row["recall"]) == ("infinite", "-")
+
+
 # --- settings ---
 
 
@@ -565,6 +637,15 @@ def test_a_film_is_recorded_and_kept_for_the_next_report(
         assert image.n_frames == 12  # Catch is shown at 8 pictures a second
     playfield("report", "catch", "-o", str(out))
     assert embedded(seen(out.read_text()), "image/gif") == [film.read_bytes()]
+
+
+def test_an_agent_that_cannot_be_filmed_is_named_and_the_page_written(
+    playfield: CommandLine, catch_run: Path, tmp_path: Path, undrawn: list[list[Series]]
+) -> None:
+    shutil.rmtree(catch_run / "checkpoints")
+    result = playfield("report", "catch", "-o", str(tmp_path / "page.html"), "--film", "1")
+    assert result.code == 0 and (tmp_path / "page.html").exists()
+    assert "left out: no new film of catch: " in result.err
 
 
 def test_a_run_named_twice_is_reported_once(
