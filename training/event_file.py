@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR, Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_STRING
@@ -26,6 +26,7 @@ from tensorboard.plugins.custom_scalar import metadata as custom_scalar_metadata
 from tensorboard.plugins.histogram import metadata as histogram_metadata
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
+from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.plugins.text import metadata as text_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -89,7 +90,9 @@ def scalars(
     for tag, value in values.items():
         one = summary.value.add(tag=tag, simple_value=value)
         if tag in described:
-            one.metadata.summary_description = described[tag]
+            one.metadata.CopyFrom(scalar_metadata.create_summary_metadata("", described[tag]))
+            # Without it TensorBoard's fast loader takes the description away again.
+            one.metadata.data_class = DATA_CLASS_SCALAR
     return Event(wall_time=wall_time, step=step, summary=summary)
 
 

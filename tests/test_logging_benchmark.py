@@ -1,0 +1,49 @@
+"""The benchmark of logging switches it off and on between blocks, and compares neighbours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from benchmark_scripts import quick, script
+
+
+@pytest.fixture(scope="module")
+def logging_cost() -> ModuleType:
+    return script("logging_cost")
+
+
+def test_the_cost_is_that_of_neighbouring_blocks(logging_cost: ModuleType) -> None:
+    # A machine that gets ten times slower half-way hits both blocks of a pair alike.
+    assert logging_cost.cost([1.02, 1.0, 10.2, 10.0, 10.2, 10.0]) == pytest.approx(0.02)
+    assert logging_cost.cost([1.0, 1.0, 2.0, 1.0, 1.0, 1.0]) == 0.0
+
+
+def test_blocks_begin_after_the_first_update_and_take_turns(
+    logging_cost: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(logging_cost.time, "perf_counter", lambda: now[0])
+    switch = logging_cost.Switch(block=4, pairs=2)
+    logged = []
+    over = False
+    for progress in range(1, 100):
+        logged.append(switch.on)
+        now[0] += 1.0 if switch.on else 0.5
+        over = switch.over(progress, updates=max(0, progress - 6))
+        if over:
+            break
+    assert over
+    assert switch.seconds == [4.0, 2.0, 4.0, 2.0]
+    # Learning begins at 7, so the first block does at 8.
+    assert logged == [True] * 8 + ([True] * 4 + [False] * 4) * 2
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_logging_runs(tmp_path: Path) -> None:
+    record = quick("logging_cost", tmp_path)
+    assert set(record["results"]) == {"dqn", "ppo"}
+    for result in record["results"].values():
+        assert len(result["seconds"]) == len(result["stolen_seconds"]) == 4
+    assert [target["wanted"] for target in record["targets"]] == [0.02, 0.02]
