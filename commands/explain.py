@@ -155,7 +155,7 @@ def explain(
     import numpy as np
 
     from playfield.evaluation.overlay import PAPER, Panel, captioned, enlarged, with_heat
-    from playfield.evaluation.saliency import saliency
+    from playfield.evaluation.saliency import saliency, smoothed
 
     method, target = options.method, options.of
     wanted = {moment.step: moment for moment in chosen}
@@ -167,7 +167,7 @@ def explain(
             continue
         heat = saliency(policy, scene.obs, scene.chosen, method=method, target=target)
         strongest = float(heat.max())
-        heated = with_heat(scene.picture, heat)
+        heated = with_heat(scene.picture, smoothed(heat) if method == "gradient" else heat)
         pair = [enlarged(one, 240) for one in (scene.picture, heated)]
         both = np.concatenate([np.pad(pair[0], GAP, constant_values=PAPER[0]), pair[1]], axis=1)
         about = (

@@ -171,12 +171,13 @@ def _saliency(options: Options, policy: Policy, frame_shape: tuple[int, ...]) ->
     """The picture of a scene in grey with where the agent looks in red and yellow over it."""
     from playfield.commands.explain import explainable
     from playfield.evaluation.overlay import HeatScale, with_heat
-    from playfield.evaluation.saliency import saliency
+    from playfield.evaluation.saliency import saliency, smoothed
 
     asked, scale = explainable(policy, frame_shape, options.run), HeatScale()
 
     def draw(scene: Scene) -> Picture:
         heat = saliency(asked, scene.obs, scene.chosen, method=options.method, target=options.of)
+        heat = smoothed(heat) if options.method == "gradient" else heat
         return with_heat(scene.picture, heat, scale.of(heat))
 
     return draw

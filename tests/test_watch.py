@@ -1,8 +1,9 @@
-"""Watching an agent: scenes, their bounds, the terminal and video files."""
+"""Watching an agent: scenes, their bounds, overlays, the terminal and video files."""
 
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -11,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import CommandLine, catch_run, playfield
+from command_line import TINY, CommandLine, catch_run, playfield
 from numpy.typing import NDArray
 from PIL import Image
 
 from playfield import envs
-from playfield.commands.watch import Scene, bounded, pictures_per_second, scenes
 from playfield.envs.contract import EnvSpec
-from playfield.evaluation.terminal import Screen
+from playfield.evaluation.scenes import Scene, bounded, pictures_per_second, scenes
+from playfield.evaluation.terminal import Screen, Style, shades, style_of
 from playfield.training.trainer import Decision
 
 __all__ = ["catch_run", "playfield"]  # fixtures
@@ -53,8 +54,14 @@ def test_a_scene_names_the_action_and_what_the_agent_expects(
     catch_scenes: Iterator[Scene],
 ) -> None:
     scene = next(catch_scenes)
-    assert (scene.action, scene.value) == ("STAY", -2.0)
+    assert (scene.action, scene.chosen, scene.value) == (1, 1, -2.0)
+    assert scene.preference.tolist() == [-3.0, -2.0, -5.0]
     assert scene.picture.dtype == np.uint8 and scene.picture.shape[2] == 3
+
+
+def test_steps_are_counted_anew_in_every_game(catch_scenes: Iterator[Scene]) -> None:
+    shown = list(bounded(catch_scenes, pictures=None, games=2))
+    assert [scene.step for scene in shown] == [*range(10), *range(10)]
 
 
 def test_the_first_bound_that_is_reached_ends_the_show(catch_scenes: Iterator[Scene]) -> None:
@@ -115,14 +122,13 @@ def test_the_same_seed_shows_the_same_game(
 def test_an_interrupted_film_ends_there_and_is_kept(
     playfield: CommandLine, catch_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from playfield.commands import watch
+    from playfield.evaluation import scenes as module
 
     def interrupted(*args: object, **kwargs: object) -> Iterator[Scene]:
-        for number in range(3):
-            yield Scene(np.full((240, 8, 3), number, np.uint8), 1, 0.0, "STAY", 0.0, False)
+        yield from itertools.islice(scenes(*args, **kwargs), 3)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(watch, "scenes", interrupted)
+    monkeypatch.setattr(module, "scenes", interrupted)
     film = tmp_path / "film.png"
     assert playfield("watch", "catch", "--video", str(film)).code == 0
     assert frames_of(film) == 3
@@ -136,7 +142,86 @@ def test_an_older_checkpoint_can_be_watched(
     assert "at step 80" in result.out
 
 
+@pytest.mark.parametrize("overlay", ["values", "saliency"])
+def test_a_film_with_an_overlay_is_as_long_and_wider(
+    playfield: CommandLine, catch_run: Path, tmp_path: Path, overlay: str
+) -> None:
+    films = {name: tmp_path / f"{name}.png" for name in ("none", overlay)}
+    for name, film in films.items():
+        args = ("--video", str(film), "--steps", "4", "--seed", "1", "--overlay", name)
+        assert playfield("watch", "catch", *args).code == 0
+    assert [frames_of(film) for film in films.values()] == [5, 5]
+    widths = []
+    for film in films.values():
+        with Image.open(film) as file:
+            widths.append(file.width)
+    assert widths[1] == widths[0] + 200
+
+
+def test_saliency_of_what_is_no_picture_is_refused(playfield: CommandLine, tmp_path: Path) -> None:
+    pytest.importorskip("gymnasium")
+    tiny = (*TINY[2:], "--env", "CartPole-v1", "--steps", "50", "--checkpoint-every", "50")
+    assert playfield("train", "dqn", *tiny, "--run", "pole").code == 0
+    args = ("--video", str(tmp_path / "film.gif"), "--overlay", "saliency")
+    assert "vectors of 4 numbers" in playfield.refuses("watch", "pole", *args)
+    assert "vectors of 4 numbers" in playfield.refuses("explain", "pole")
+
+
 # --- terminal ---
+
+
+def test_watch_that_is_piped_says_how_to_write_a_file(
+    playfield: CommandLine, catch_run: Path
+) -> None:
+    assert "--video FILE" in playfield.refuses("watch", "catch", "--overlay", "values")
+
+
+@pytest.mark.parametrize(
+    ("environment", "encoding", "expected"),
+    [
+        ({"TERM": "xterm-256color"}, "utf-8", "colour"),
+        ({"TERM": "xterm-256color", "NO_COLOR": "1"}, "utf-8", "plain"),
+        ({"TERM": "xterm-256color", "NO_COLOR": ""}, "utf-8", "colour"),  # as no-color.org has it
+        ({"TERM": "vt100"}, "utf-8", "plain"),
+        ({"TERM": "xterm"}, "latin-1", "plain"),
+        ({"TERM": "dumb"}, "utf-8", None),
+        ({}, "utf-8", None),
+    ],
+)
+def test_a_terminal_gets_what_it_can_show(
+    environment: dict[str, str], encoding: str, expected: Style | None
+) -> None:
+    assert style_of(io.TextIOWrapper(io.BytesIO(), encoding), environment) == expected
+
+
+def test_without_colour_brightness_becomes_letters() -> None:
+    picture = np.zeros((2, 3, 3), np.uint8)
+    picture[1, 1], picture[0, 2] = 255, 128
+    assert shades(picture, 1, 3) == [" @+"]  # of "@" and 9 steps down to " ", half is the fifth
+
+
+def test_a_plain_screen_holds_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((80, 24)))
+    stream = io.StringIO()
+    with Screen(stream, "plain") as screen:
+        screen.draw(np.full((8, 8, 3), 255, np.uint8), ["caption"])
+    assert "@" in stream.getvalue() and "38;2" not in stream.getvalue()
+    assert stream.getvalue().isascii()
+
+
+def test_text_beside_a_picture_stays_within_eighty_columns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((80, 24)))
+    stream = io.StringIO()
+    beside = ["x" * 40, *["y"] * 21]
+    with Screen(stream) as screen:
+        screen.draw(np.zeros((10, 400, 3), np.uint8), ["caption", "more"], beside)
+    body = stream.getvalue().split("\x1b[H")[1].split("\x1b[0m\x1b[?25h")[0]
+    lines = re.sub(r"\x1b\[[\d;]*[mK]", "", body).split("\r\n")
+    assert len(lines) == 24
+    assert max(map(len, lines)) <= 80
+    assert [line.rstrip()[-1] for line in lines[:22]] == ["x", *"y" * 21]
 
 
 def test_a_screen_comes_and_goes_without_leaving_anything_behind(
@@ -159,7 +244,8 @@ def test_watch_draws_in_a_terminal(playfield: CommandLine, catch_run: Path) -> N
     import sys
 
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "playfield.cli", "watch", "catch", "--steps", "2"]
+    show = ["watch", "catch", "--steps", "2", "--overlay", "values"]
+    command = [sys.executable, "-m", "playfield.cli", *show]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "60", "LINES": "20"}
     process = subprocess.Popen(
         [*command, "--fps", "100"], stdout=slave, stderr=slave, env=environment
@@ -174,6 +260,7 @@ def test_watch_draws_in_a_terminal(playfield: CommandLine, catch_run: Path) -> N
     assert text.count("\x1b[H") == 3  # three pictures
     assert re.search(r"\x1b\[38;2;\d+;\d+;\d+m", text)
     assert "game 1  score 0" in text
+    assert "action values" in text and "▶" in text
     assert text.endswith("\x1b[?1049l")
 
 

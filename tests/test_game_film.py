@@ -1,0 +1,149 @@
+"""The film of an evaluation: its first game, at no cost to the evaluation."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from playfield import envs
+from playfield.commands import agent_evaluation
+from playfield.commands.agent_evaluation import during_training
+from playfield.envs.contract import VectorEnv
+from playfield.errors import UserError
+from playfield.evaluation import game_film
+from playfield.training.media import Film, Histogram
+from playfield.training.trainer import Decision
+
+
+class Random:
+    """Plays at random, from draws of its own."""
+
+    stack = 1
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(3)
+
+    def act(self, obs: torch.Tensor, first: NDArray[np.bool_]) -> Decision:
+        chances = self.rng.dirichlet([1.0] * 3, len(obs)).astype(np.float32)
+        return Decision(chances.argmax(1), chances.max(1), chances, "probabilities")
+
+
+def catch(num_envs: int) -> VectorEnv:
+    return envs.make("playfield/Catch-v0", num_envs, render=True)
+
+
+def evaluated(folder: Path | None = None, episodes: int = 4, **options: object) -> Mapping:  # type: ignore[type-arg]
+    policy = Random()
+    evaluate = during_training(
+        lambda: policy,
+        catch,
+        episodes=episodes,
+        seed=0,
+        folder=folder,
+        **options,  # type: ignore[arg-type]
+    )
+    assert evaluate is not None
+    return evaluate()
+
+
+def frames(film: Film) -> list[NDArray[np.uint8]]:
+    with Image.open(io.BytesIO(film.encoded)) as file:
+        pictures = []
+        for number in range(file.n_frames):
+            file.seek(number)
+            pictures.append(np.asarray(file.convert("RGB")))
+    return pictures
+
+
+def test_a_film_changes_no_score() -> None:
+    plain, filmed = evaluated(episodes=30), evaluated(episodes=30, pictured=catch)
+    assert {**filmed}.keys() - plain.keys() == {"eval/game"}
+    assert [plain[name] for name in ("eval/return", "eval/length")] == [
+        filmed[name] for name in ("eval/return", "eval/length")
+    ]
+    assert np.array_equal(plain["eval/actions"].values, filmed["eval/actions"].values)
+
+
+def test_the_film_is_the_first_game_whole_and_kept_in_the_run(tmp_path: Path) -> None:
+    film = evaluated(tmp_path, pictured=catch)["eval/game"]
+    pictures = frames(film)
+    assert len(pictures) == 10  # the first picture, and nine steps
+    assert {picture.shape for picture in pictures} == {(film.height, film.width, 3)}
+    assert not np.array_equal(pictures[0], pictures[-1])
+    assert (tmp_path / "videos" / "evaluation.gif").read_bytes() == film.encoded
+
+
+def test_a_long_game_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(game_film, "SECONDS", 0.5)  # of 8 pictures per second
+    assert len(frames(evaluated(pictured=catch)["eval/game"])) == 4
+
+
+def test_a_large_film_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = len(evaluated(pictured=catch)["eval/game"].encoded)
+    monkeypatch.setattr(game_film, "MAX_BYTES", whole // 2)
+    film = evaluated(pictured=catch)["eval/game"]
+    assert len(film.encoded) <= whole // 2 and 1 <= len(frames(film)) < 10
+
+
+def test_where_nothing_can_be_drawn_the_evaluation_goes_on(tmp_path: Path) -> None:
+    def missing(num_envs: int) -> VectorEnv:
+        raise UserError("pygame is missing")
+
+    def broken(num_envs: int) -> VectorEnv:
+        env = catch(num_envs)
+        env.render = missing  # type: ignore[method-assign, assignment]
+        return env
+
+    for pictured in (missing, broken):
+        found = evaluated(tmp_path, pictured=pictured)
+        assert "eval/return" in found and "eval/game" not in found
+
+
+def test_a_folder_that_cannot_be_written_costs_only_the_file(tmp_path: Path) -> None:
+    (tmp_path / "videos").write_text("in the way")
+    assert isinstance(evaluated(tmp_path, pictured=catch)["eval/game"], Film)
+
+
+def test_films_that_took_too_long_are_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 10.0, 12.0, 100.0, 1000.0, 1000.0, 1001.0])
+    monkeypatch.setattr(agent_evaluation.time, "monotonic", lambda: next(clock))
+    evaluate = during_training(Random, catch, episodes=1, seed=0, pictured=catch)
+    assert evaluate is not None
+    # Developed from second 10 to 12: too much at second 100, when 1 % is one, not at 1000.
+    assert ["eval/game" in evaluate() for _ in range(3)] == [True, False, True]
+
+
+def test_every_action_that_is_played_counts_once() -> None:
+    found = evaluated(episodes=1)["eval/actions"]
+    assert isinstance(found, Histogram)
+    assert len(found.values) == 9  # a game of Catch; what follows its last picture is not played
+    assert set(found.values.tolist()) <= {0.0, 1.0, 2.0}
+
+
+def test_an_atari_game_scores_the_same_while_it_is_filmed() -> None:
+    pytest.importorskip("ale_py")
+
+    def scores(render: bool) -> tuple[float, float]:
+        def pong(num_envs: int) -> VectorEnv:
+            from dataclasses import replace
+
+            from playfield.envs.protocols import MACHADO2018
+
+            short = replace(MACHADO2018, max_frames=400)
+            return envs.make("ALE/Breakout-v5", num_envs, protocol=short, render=render)
+
+        pictured = pong if render else None
+        evaluate = during_training(Random, pong, episodes=2, seed=1, pictured=pictured)
+        assert evaluate is not None
+        found = evaluate()
+        assert ("eval/game" in found) == render
+        return found["eval/return"], found["eval/length"]  # type: ignore[return-value]
+
+    assert scores(False) == scores(True)
