@@ -39,6 +39,13 @@ R3GAN = GANConfig(
     ),
     ema=EMAConfig(ema_half_life=50_000),
 )
+#: On digits a penalty that stays finds more of them than one that falls, and in fewer images where
+#: steps are twice as long; four times as long, it collapses.
+R3GAN_TINY = replace(
+    R3GAN,
+    final_penalty_weight=None,
+    optimizer=replace(R3GAN.optimizer, learning_rate=2e-3),
+)
 #: Radford et al. 2015.
 DCGAN = GANConfig(
     batch_size=64,
@@ -86,7 +93,7 @@ GAN_PRESETS = (
         "r3gan",
         "gan",
         "the defaults: the relativistic loss, R1 and R2, residual nets without norms",
-        R3GAN,
+        R3GAN_TINY,
         # Penalties make its steps dear, and its learning rate ends with the run.
         replace(DIGITS, steps=200_000),
         larger=_larger(R3GAN, "r3gan"),
