@@ -8,7 +8,6 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
-from unittest import mock
 
 import docstring_parser
 import tyro
@@ -100,8 +99,11 @@ def _flowing_paragraphs() -> Iterator[None]:
                 field.description = "\n\n".join(" ".join(each.split()) for each in paragraphs)
         return found
 
-    with mock.patch.object(docstring_parser, "parse_from_object", parse_from_object):
+    docstring_parser.parse_from_object = parse_from_object  # unittest.mock would import asyncio
+    try:
         yield
+    finally:
+        docstring_parser.parse_from_object = original
 
 
 def _unknown(arg: str, kind: type[T], default: T | None, command: str) -> str:

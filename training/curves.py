@@ -25,7 +25,9 @@ END = 16 * 2**20
 
 _BEGINNING = b'{"progress": '
 _DIGITS = 26  # bytes that hold any number, -2.2250738585072014e-308 too, and what ends it
-_NEWLINE, _COMMA, _BRACE = b"\n,}"
+_BLOCK = 2**18  # bytes that stay in a cache while they are looked at in several ways
+_NEWLINE, _COMMA, _OPENED, _CLOSED = b"\n,{}"
+_BEGINNING_CODES = np.frombuffer(_BEGINNING, np.uint8)
 _NULL, _NAN = (np.frombuffer(word, np.uint8) for word in (b"null", b"nan\0"))
 
 
@@ -127,8 +129,9 @@ def _search(text: bytes, names: Sequence[str]) -> tuple[dict[str, Points], list[
     Raises ValueError where a line that looks right has a number that is none.
     """
     codes = np.frombuffer(text, np.uint8)
-    starts, ends = _lines(codes)
-    usual = _look_usual(text, codes, starts, ends)
+    layout = _layout(codes)
+    starts, ends = layout.starts, layout.ends
+    usual = _look_usual(text, codes, layout)
     others, damaged = {}, []
     for line in np.flatnonzero(~usual):
         content = text[starts[line] : ends[line]]
@@ -154,35 +157,40 @@ def _search(text: bytes, names: Sequence[str]) -> tuple[dict[str, Points], list[
     return points, damaged, len(starts)
 
 
-def _lines(codes: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Where each line begins, and where it ends, before its newline."""
-    block = 2**20  # what is compared stays in the cache until it is counted
-    found = [
-        at + np.flatnonzero(codes[at : at + block] == _NEWLINE)
-        for at in range(0, len(codes), block)
-    ]
-    ends = np.concatenate(found) if found else np.zeros(0, np.intp)
+@dataclass(frozen=True)
+class _Layout:
+    """Where the lines of a text are, and whether letters are in it that ours never hold."""
+
+    starts: NDArray[np.intp]  # [L]
+    ends: NDArray[np.intp]  # [L] before the newline
+    braces: int  # how many are opened
+    clean: bool  # no zeros and no letters of other languages, as a bad disk leaves them
+
+
+def _layout(codes: NDArray[np.uint8]) -> _Layout:
+    ends, braces, clean = [np.zeros(0, np.intp)], 0, True
+    for at in range(0, len(codes), _BLOCK):
+        block = codes[at : at + _BLOCK]
+        ends.append(at + np.flatnonzero(block == _NEWLINE))
+        braces += int(np.count_nonzero(block == _OPENED))
+        clean &= bool(block.min() > 0) and bool(block.max() < 127)
     if len(codes) and codes[-1] != _NEWLINE:
-        ends = np.append(ends, len(codes))
-    return np.append(0, ends[:-1] + 1)[: len(ends)], ends
+        ends.append(np.array([len(codes)]))
+    every = np.concatenate(ends)
+    return _Layout(np.append(0, every[:-1] + 1)[: len(every)], every, braces, clean)
 
 
-def _look_usual(
-    text: bytes, codes: NDArray[np.uint8], starts: NDArray[np.intp], ends: NDArray[np.intp]
-) -> NDArray[np.bool_]:
-    """Which lines `[L]` begin and end as ours do; not those of the last few bytes.
-
-    Zeros and letters of no English, which a bad disk leaves, are nowhere in them.
-    """
+def _look_usual(text: bytes, codes: NDArray[np.uint8], layout: _Layout) -> NDArray[np.bool_]:
+    """Which lines `[L]` begin and end as ours do; not those of the last few bytes."""
+    starts, ends = layout.starts, layout.ends
     usual = (ends - starts > len(_BEGINNING)) & (ends + _DIGITS < len(codes))
-    where = starts[usual]
-    begin = _windows(codes, where, len(_BEGINNING)) == np.frombuffer(_BEGINNING, np.uint8)
-    usual[usual] = begin.all(axis=1) & (codes[ends[usual] - 1] == _BRACE)
+    begin = _windows(codes, starts[usual], len(_BEGINNING)) == _BEGINNING_CODES
+    usual[usual] = begin.all(axis=1) & (codes[ends[usual] - 1] == _CLOSED)
     odd: list[int] = []
-    if b"\0" in text or not text.isascii():
+    if not layout.clean:
         odd += np.flatnonzero((codes == 0) | (codes > 126)).tolist()
     rest = sum(text.count(b"{", starts[n], ends[n]) for n in np.flatnonzero(~usual))
-    if text.count(b"{") > np.count_nonzero(usual) + rest:  # half a line with another glued to it
+    if layout.braces > np.count_nonzero(usual) + rest:  # half a line with another glued to it
         odd += [at for at in _positions(text, b"{") if text[at - 2 : at - 1] not in b"\n"]
     usual[np.searchsorted(starts, odd, side="right") - 1] = False
     return usual
@@ -194,7 +202,7 @@ def _numbers(codes: NDArray[np.uint8], at: NDArray[np.intp]) -> NDArray[np.float
     Raises ValueError for what is no number.
     """
     windows = _windows(codes, at, _DIGITS)
-    ended = np.logical_or.accumulate((windows == _COMMA) | (windows == _BRACE), axis=1)
+    ended = np.logical_or.accumulate((windows == _COMMA) | (windows == _CLOSED), axis=1)
     if not ended[:, -1].all():
         raise ValueError("a number does not end")
     windows[ended] = 0
