@@ -412,3 +412,11 @@ def test_quick_runs_write_nothing_unless_told_where(measure: ModuleType) -> None
     assert measure.destination(options) is None
     assert measure.destination(measure.parser("").parse_args([])) == FOLDER / "results"
     assert os.fspath(FOLDER / "results") == os.fspath(measure.RESULTS)
+
+
+@pytest.mark.slow
+def test_inspection_measures_commands_beside_a_plain_reader(tmp_path: Path) -> None:
+    record = quick("inspection", tmp_path)
+    assert any(name.startswith("playfield runs") for name in record["summary"])
+    assert any(name.startswith("playfield compare") for name in record["summary"])
+    assert record["bytes"]["compare"] > 1e6
