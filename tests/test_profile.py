@@ -271,6 +271,19 @@ def test_torchs_own_profiler_shows_the_operations_of_a_step_and_nothing_on_the_t
     assert any(line.split()[:1] == ["profiler"] for line in said)
 
 
+@pytest.mark.gpu
+def test_what_a_gpu_did_is_in_the_trace_and_the_table_says_that_its_times_are_not(tmp_path):
+    said: list[str] = []
+    matrix = torch.ones(512, 512, device="cuda")
+    with profiling(tmp_path, say=said.append):
+        for _ in range(UPDATES + 3):
+            with span("step"), span("update"):
+                matrix @ matrix
+    trace = json.loads((tmp_path / TRACE).read_text())
+    assert any(event.get("cat") == "kernel" for event in trace["traceEvents"])
+    assert "these are the processor's times; what the GPU did is in the trace." in said
+
+
 def test_the_size_of_a_trace_is_bounded_however_long_the_run(clock):
     recorder = Recorder()
     with recording(recorder):
