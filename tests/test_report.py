@@ -391,12 +391,18 @@ def test_runs_that_differ_by_their_seed_are_averaged_and_others_are_not(make_run
 
 
 def test_runs_of_other_rules_are_never_averaged(make_run: MakeRun) -> None:
-    one, two = make_run("one"), make_run("two", seed=1, protocol=PROTOCOL | {"sticky": 0.0})
-    for run in (one, two):
-        played(run, [1.0] * 5)
-    assert not [s for s in report([one, two], "").sections if "Over seeds" in s.title]
-    played(two, [1.0] * 5, epsilon=0.05)
-    assert not [s for s in report([one, two], "").sections if "Over seeds" in s.title]
+    one, two = make_run("one"), make_run("two", seed=1)
+    other_rules = make_run("three", seed=2, protocol=PROTOCOL | {"sticky": 0.0})
+    other_chance = make_run("four", seed=3)
+    for run, epsilon in {one: 0.001, two: 0.001, other_rules: 0.001, other_chance: 0.05}.items():
+        played(run, [1.0] * 5, epsilon=epsilon)
+
+    def averaged(*runs: Run) -> bool:
+        return any(section.title.startswith("Over seeds") for section in report(runs, "").sections)
+
+    assert averaged(one, two)
+    assert not averaged(one, other_rules)
+    assert not averaged(one, other_chance)
 
 
 def test_a_damaged_evaluation_is_named_and_the_rest_shown(make_run: MakeRun) -> None:
