@@ -92,7 +92,7 @@ def switched(switch: Switch) -> Iterator[None]:
 
     with (
         mock.patch("playfield.training.loop.Recorder", SwitchedRecorder),
-        mock.patch("playfield.training.loop.MetricsLog", SwitchedLog),
+        mock.patch("playfield.training.session_log.MetricsLog", SwitchedLog),
     ):
         yield
 

@@ -87,3 +87,13 @@ def test_training_does_not_change_what_was_taken() -> None:
     with torch.no_grad():
         network.only.zero_()
     np.testing.assert_array_equal(taken, [1, 1, 1])
+
+
+@pytest.mark.gpu
+def test_weights_of_an_accelerator_come_to_the_host() -> None:
+    network = Parted()
+    expected = weights(network)
+    found = weights(network.to("cuda"))
+    assert set(found) == set(expected)
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, expected[name])

@@ -8,21 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from playfield.errors import DamagedFileError, UserError
 from playfield.training.checkpoint import Checkpoint, set_aside_after
 from playfield.training.console import Display, duration, open_display
 from playfield.training.energy import EnergyMeter
-from playfield.training.histograms import weights
 from playfield.training.kept_checkpoints import CHECKPOINTS, Best, KeptCheckpoints, Record
-from playfield.training.layouts import LAYOUTS, family
-from playfield.training.logs import MEDIA_MB_PER_HOUR, MetricsLog
+from playfield.training.logs import MEDIA_MB_PER_HOUR
 from playfield.training.media import Film, Histogram, Picture
-from playfield.training.media_budget import MediaBudget
 from playfield.training.metrics import Recorder
 from playfield.training.run import Run
-from playfield.training.run_card import card, settings
+from playfield.training.session_log import SessionLog
 from playfield.training.signals import Interrupted, StopSignals
 from playfield.training.spans import span, spanned
 from playfield.training.trainer import Trainer
@@ -123,9 +118,9 @@ def train(
         try:
             outcome = session.train()
             status = "stopped" if outcome.reason == "signal" else "finished"
-            session.curves.write_end(outcome.progress, status)
+            session.curves.write_end(status)
         except Exception:
-            session.curves.write_end(trainer.progress, "failed")
+            session.curves.write_end("failed")
             session.update_manifest("failed")
             raise
         finally:
@@ -137,7 +132,7 @@ def train(
 class _Session:
     """One call of `train`. Only `train` below runs at every step; the rest, now and then."""
 
-    curves: MetricsLog
+    curves: SessionLog
 
     def __init__(
         self,
@@ -159,7 +154,6 @@ class _Session:
         self.recorder = Recorder()
         self.segment = 0
         self.minutes_before = 0.0
-        self.logged: dict[str, float] = {}  # the newest value of every metric
         self.last_evaluation: Mapping[str, float] = {}
 
     @spanned("begin")
@@ -169,27 +163,22 @@ class _Session:
         self.energy = EnergyMeter.of_run(self.run.manifest, going_on=resume_from is not None)
         self.trainer.begin_segment(self.segment)
         self.update_manifest("running")
-        resume_at = resume_from.progress if resume_from is not None else None
-        budget = MediaBudget(self.config.media_mb_per_hour)
-        self.curves = MetricsLog(self.run.folder, self.display.note, resume_at, budget)
-        progress = self.trainer.progress
-        self._introduce(progress)
-        self.begun_at = self.logged_at = progress
-        self.evaluated_at = self.weights_at = -1
-        self.updates_logged = self._updates()
-        self._schedule(progress)
-        self.started = self.interval_started = time.monotonic()
-        self.pause = 0.0  # seconds of this log interval spent on saving and evaluating
+        self.curves = SessionLog(
+            self.trainer,
+            self.run,
+            self.recorder,
+            warn=self.display.note,
+            resume_at=resume_from.progress if resume_from is not None else None,
+            media_mb_per_hour=self.config.media_mb_per_hour,
+        )
+        self.begun_at = self.trainer.progress
+        self.evaluated_at = -1
+        self._schedule(self.begun_at)
+        self.started = time.monotonic()
         minutes = self.config.minutes
         left = float("inf") if minutes is None else (minutes - self.minutes_before) * 60
         self.deadline = self.started + left
         self.next_look = self.started  # when the clock next matters: for a picture or the deadline
-
-    def _introduce(self, progress: int) -> None:
-        """Say in TensorBoard what this run is."""
-        manifest = self.run.manifest
-        self.curves.write_settings(settings(manifest), LAYOUTS[family(manifest)])
-        self.curves.write_text(progress, "run/card", card(manifest, self.run.argument))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         try:
@@ -256,7 +245,7 @@ class _Session:
         started = time.monotonic()
         self.segment += 1
         self.trainer.begin_segment(self.segment)
-        self.pause += time.monotonic() - started
+        self.curves.pause += time.monotonic() - started
 
     def _schedule(self, progress: int) -> None:
         config = self.config
@@ -308,29 +297,8 @@ class _Session:
     @spanned("log")
     def log(self, progress: int) -> None:
         """Write the points of the interval that ends here, and look after the updates' health."""
-        if progress == self.logged_at:
-            return
-        finished, values = self.recorder.take()
-        values |= self.recorder.spread()
-        now = time.monotonic()
-        seconds = max(now - self.interval_started - self.pause, 1e-9)
-        rate = (progress - self.logged_at) / seconds
-        values[f"speed/{self.trainer.unit}_per_second"] = rate
-        if self.trainer.frames_per_step is not None:
-            values["speed/frames_per_second"] = rate * self.trainer.frames_per_step
-        if self.trainer.gradient_steps:
-            updates = self._updates()
-            values["train/updates"] = updates
-            values["speed/updates_per_second"] = (updates - self.updates_logged) / seconds
-            values["health/skipped_updates"] = sum(
-                int(step.skipped) for step in self.trainer.gradient_steps.values()
-            )
-            self.updates_logged = updates
-        values["time/minutes"] = self._minutes()
-        self.curves.write(progress, values, finished)
-        self.logged.update(values)
-        self.logged_at, self.interval_started, self.pause = progress, now, 0.0
-        self._stop_if_diverged(progress)
+        if self.curves.write_interval(progress, self._minutes()):
+            self._stop_if_diverged(progress)
 
     @spanned("checkpoint")
     def save(self, progress: int) -> bool:
@@ -340,7 +308,7 @@ class _Session:
         """
         self.log(progress)  # what the curves hold up to here is what a resume keeps of them
         started = time.monotonic()
-        self._log_weights(progress)
+        self.curves.write_weights(progress)
         self.curves.flush()
         streaks = self._streaks()
         if streaks:
@@ -360,9 +328,9 @@ class _Session:
         except OSError as error:
             self._tell_trouble(progress, error)
         else:
-            self.logged["checkpoint/progress"] = progress
+            self.curves.newest["checkpoint/progress"] = progress
             self._prune(progress)
-        self.pause += time.monotonic() - started
+        self.curves.pause += time.monotonic() - started
         return self.kept.saved_at == progress
 
     def _prune(self, progress: int) -> None:
@@ -391,33 +359,13 @@ class _Session:
         except Interrupted:
             self.display.note("The evaluation was cut short.")
         else:
-            result = {name: float(v) for name, v in found.items() if isinstance(v, int | float)}
-            self.curves.write(progress, result)
-            self._log_media(progress, found)
-            self._log_weights(progress)
-            self.logged.update(result)
+            result = self.curves.write_evaluation(progress, found)
             self.last_evaluation = result
             self.evaluated_at = progress
             if self.kept.judge(progress, result):
                 self._prune(progress)
-        self.pause += time.monotonic() - started
+        self.curves.pause += time.monotonic() - started
         return result
-
-    def _log_media(
-        self, progress: int, found: Mapping[str, float | Picture | Film | Histogram]
-    ) -> None:
-        pictures = {name: v for name, v in found.items() if isinstance(v, np.ndarray)}
-        films = {name: v for name, v in found.items() if isinstance(v, Film)}
-        distributions = {name: v.values for name, v in found.items() if isinstance(v, Histogram)}
-        self.curves.write_pictures(progress, pictures)
-        self.curves.write_film(progress, films)
-        self.curves.write_histograms(progress, distributions)
-
-    def _log_weights(self, progress: int) -> None:
-        """How the weights are distributed, at each checkpoint and evaluation."""
-        if progress != self.weights_at:
-            self.curves.write_histograms(progress, weights(self.trainer.network))
-            self.weights_at = progress
 
     def update_manifest(self, status: str) -> None:
         fields: dict[str, Any] = {"status": status, CHECKPOINTS: self.kept.description()}
@@ -461,9 +409,6 @@ class _Session:
     def _at(self, progress: int) -> str:
         return f"{self.trainer.unit.removesuffix('s')} {progress:,}"
 
-    def _updates(self) -> int:
-        return sum(step.taken for step in self.trainer.gradient_steps.values())
-
     def _minutes(self) -> float:
         return self.minutes_before + (time.monotonic() - self.started) / 60
 
@@ -473,10 +418,10 @@ class _Session:
         fraction = progress / self.config.steps
         if self.config.minutes is not None:
             fraction = max(fraction, self._minutes() / self.config.minutes)
-        rate = self.logged.get(f"speed/{self.trainer.unit}_per_second", 0.0)
+        rate = self.curves.newest.get(f"speed/{self.trainer.unit}_per_second", 0.0)
         if not rate and now > self.started:
             rate = (progress - self.begun_at) / (now - self.started)
-        self.display.update(progress, min(fraction, 1.0), rate, self.logged)
+        self.display.update(progress, min(fraction, 1.0), rate, self.curves.newest)
         self.next_look = min(self.deadline, now + self.display.every)
         self.energy.read()  # often enough for counters that begin again at 0
 
