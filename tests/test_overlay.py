@@ -117,7 +117,7 @@ def test_the_same_scene_gives_the_same_picture_with_the_game_unharmed() -> None:
 def test_all_pictures_of_a_game_have_one_size() -> None:
     panel = Panel(tuple(f"action {a}" for a in range(18)))
     even = [1 / 18] * 18
-    shapes = {panel.draw(scene(*even, step=step)).shape for step in range(200)}
+    shapes = {panel.draw(scene(*even, step=step)).shape for step in (0, 1, 90, 120)}
     assert len(shapes) == 1
 
 

@@ -13,6 +13,7 @@ from playfield.agents.encoders import EncoderConfig, MemoryConfig
 from playfield.agents.greedy import GreedyPolicy
 from playfield.agents.ppo import PPOConfig
 from playfield.evaluation.saliency import (
+    Method,
     gaussian_blur,
     gradient_saliency,
     perturbation_saliency,
@@ -144,7 +145,7 @@ def test_vectors_have_no_places() -> None:
 # --- the agents' own ---
 
 
-def actor_critic(memory: MemoryConfig) -> ActorCriticPolicy:
+def actor_critic(memory: MemoryConfig, device: torch.device = CPU) -> ActorCriticPolicy:
     from playfield.agents.actor_critic import build_network
     from playfield.envs.contract import EnvSpec
 
@@ -154,7 +155,7 @@ def actor_critic(memory: MemoryConfig) -> ActorCriticPolicy:
     )
     network: ActorCritic = build_network(config, spec, 0, CPU)
     torch.nn.init.normal_(network.policy.weight, generator=torch.Generator().manual_seed(1))
-    return ActorCriticPolicy(network, 1, CPU)
+    return ActorCriticPolicy(network.to(device), 1, device)
 
 
 @pytest.mark.parametrize("memory", ["none", "lstm", "transformer"])
@@ -201,3 +202,15 @@ def test_a_gradient_equals_the_slope_between_two_neighbours(memory: str) -> None
     down[0, 0, 2, 3] -= 0.5
     logits = policy.scores(torch.cat([up, down])).preference[:, 1].detach()
     assert found[2, 3] == pytest.approx(abs(float(logits[0] - logits[1])), rel=0.05, abs=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ["gradient", "perturbation"])
+def test_saliency_on_the_gpu_is_that_of_the_processor(method: Method) -> None:
+    found = []
+    for device in (CPU, torch.device("cuda")):
+        policy = actor_critic(MemoryConfig("lstm", memory_units=8), device)
+        for step in range(3):
+            policy.act(noise(1, 1, 6, 6), np.array([step == 0]))
+        found.append(saliency(policy, noise(1, 1, 6, 6), 1, method=method, target="actions"))
+    assert np.allclose(found[0], found[1], rtol=1e-2, atol=1e-5)
