@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from playfield.errors import UserError
-from playfield.evaluation.comparison import objections
+from playfield.evaluation.comparison import NO_RULES, objections
 from playfield.evaluation.media_files import Medium, newest_films, newest_grids, read_medium
 from playfield.evaluation.report_curves import curve_charts
 from playfield.evaluation.report_page import Page, Section, Table
@@ -160,13 +160,25 @@ def _results(
 ) -> Section:
     curves = curve_charts(runs, run_unit(runs[0]), left_out)
     tables = [*([] if games is None else [games]), *image_tables(runs, left_out)]
-    text = list(curves.notes)
+    text = [*_rules(runs[0]), *curves.notes]
     if not tables:
         text.append("Nothing has been evaluated after training yet.")
     folded = []
     if curves.others:
         folded.append(Section(f"{len(curves.others)} more curves", media=curves.others))
     return Section(title, text=text, media=curves.first, tables=tables, folded=folded)
+
+
+def _rules(run: Run) -> Iterator[str]:
+    """The rules of its games, every one that changes a score."""
+    protocol = run.manifest.get("protocol", {})
+    rules = [
+        f"{name} {_shown(rule)}"
+        for name, rule in flattened(protocol)
+        if name != "name" and name not in NO_RULES
+    ]
+    if rules:
+        yield f"Protocol {protocol.get('name', 'of its own')}: {', '.join(rules)}."
 
 
 # --- one run ---

@@ -95,9 +95,10 @@ def score_table(played: Sequence[Played]) -> Table | None:
         ),
         rows=rows,
         title="Whole games, raw score",
-        note="The interval is of the mean, by a bootstrap over the games of that one agent: it "
-        "says where other games of it would lie, and nothing of agents from other seeds. IQM is "
-        "the mean of the middle half. Human: 0 % is random play, 100 % a professional game tester.",
+        note="Here a lost life ends no game. The interval is of the mean, by a bootstrap over the "
+        "games of that one agent: it says where other games of it would lie, and nothing of agents "
+        "from other seeds. IQM is the mean of the middle half. Human: 0 % is random play, 100 % a "
+        "professional game tester.",
         right=frozenset(range(1, 10)),
     )
 

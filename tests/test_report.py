@@ -372,6 +372,11 @@ def test_an_evaluation_is_reported_with_its_conditions_and_interval(make_run: Ma
     assert (second["random actions"], second["95 % interval"]) == ("5 %", "18.00 to 18.00")
 
 
+def test_the_rules_of_the_games_stand_above_their_scores(make_run: MakeRun) -> None:
+    run = make_run("one", protocol={"name": "plain", "sticky": 0.25, "lives": True, "game": "x"})
+    assert "Protocol plain: sticky 0.25, lives yes." in page_of(run).text.splitlines()
+
+
 def test_too_few_games_have_no_interval(make_run: MakeRun) -> None:
     run = make_run("one")
     played(run, [1.0, 2.0])
