@@ -37,12 +37,6 @@ class TensorBoardPage:
         chosen = f"&tagFilter={quote(tags, safe='')}" if tags else ""
         self.page.goto(f"{self._address}#{tab}{chosen}", wait_until="commit")
 
-    def tabs(self) -> set[str]:
-        """The tabs that TensorBoard has something for, in small letters."""
-        self.page.locator(".plugin-name, [role=tab]").first.wait_for()
-        shown = self.page.locator("[role=tab]").all_inner_texts()
-        return {text.strip().lower() for text in shown}
-
     def card(self, element: str, title: str, run: str | None = None) -> Locator:
         """The card of one tag (of one `run`): of the custom element's name and the title it has."""
         whole = re.compile(rf"^\s*{re.escape(title)}\s*$")
@@ -54,11 +48,12 @@ class TensorBoardPage:
             found = found.filter(has=self.page.locator("#heading-run", has_text=name))
         return found.first
 
-    def curves(self, card: Locator, least: int) -> int:
-        """How many lines `card` has drawn, waiting for at least that many."""
+    def lines(self, card: Locator, least: int) -> list[list[float]]:
+        """Where the points of each line in `card` lie, from the left, once so many are drawn."""
         drawn = card.locator('.line-plot:not(.ghost):not(.area-plot) path[d*="L"]')
         drawn.nth(least - 1).wait_for(state="attached")
-        return drawn.count()
+        paths = drawn.evaluate_all("paths => paths.map(path => path.getAttribute('d'))")
+        return [[float(x) for x in re.findall(r"[ML]([^,]+),", path)] for path in paths]
 
     def picture(self, card: Locator) -> Locator:
         """The picture of a card, once the browser has decoded it."""
@@ -90,3 +85,9 @@ class TensorBoardPage:
         cell = re.compile(rf"^\s*{re.escape(named)}\s*$")
         self.page.locator("vaadin-grid-cell-content", has_text=cell).first.wait_for()
         return list(self.page.locator("vaadin-grid").first.evaluate(GRID_ROWS))
+
+    def show_metric(self, name: str) -> None:
+        """Have the table of settings show the metric `name`, which it does only with the first."""
+        whole = re.compile(rf"^\s*{re.escape(name)}\s*$")
+        self.page.locator(".metric-checkbox", has_text=whole).click()
+        self.page.locator("vaadin-grid-cell-content", has_text=whole).first.wait_for()

@@ -8,8 +8,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tensorboard_page import PATIENCE, TensorBoardPage
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 #: What each family trains with for a second or two, evaluations included.
 AGENT = ("--env", "playfield/Catch-v0", "--num-envs", "2", "--hidden", "8")
 GAMES = ("--evaluate-episodes", "2")
-DIGITS = ("--data", "digits", "--batch-size", "32", "--precision", "float32")
-IMAGES = ("--evaluate-images", "64", "--samples", "16")
+DIGITS = (
+    *("--data", "digits", "--batch-size", "32", "--precision", "float32"),
+    *("--evaluate-images", "257"),
+)
 SHORT = ("--threads", "1", "--device", "cpu")
 RUNS = {
     "dqn": (
@@ -58,10 +61,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the runs dqn, ppo, gan and diffusion."""
+    """The folder of the runs dqn, ppo, gan and diffusion; dqn was resumed once."""
     root = tmp_path_factory.mktemp("runs")
     for name, args in RUNS.items():
         assert main(["train", *args, *SHORT, "--run", name, "--root", str(root)]) == 0
+    assert main(["resume", "dqn", "--steps", "300", "--threads", "1", "--root", str(root)]) == 0
     return root
 
 
@@ -82,17 +86,32 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """An empty page; what goes wrong in its scripts fails the test."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+@contextmanager
+def opened(browser: Browser, **screen: Any) -> Iterator[Page]:
+    """An empty page on a screen; what goes wrong in its scripts fails the test."""
+    context = browser.new_context(**screen)
     context.set_default_timeout(PATIENCE)
-    fresh = context.new_page()
+    page = context.new_page()
     errors: list[str] = []
-    fresh.on("pageerror", lambda error: errors.append(str(error)))
-    yield fresh
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
     context.close()
     assert not errors
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page on a desk."""
+    with opened(browser, viewport={"width": 1400, "height": 1000}) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def phone(browser: Browser) -> Iterator[Page]:
+    """An empty page in a hand: a page says itself that it fits, or is shown 980 pixels wide."""
+    screen = {"width": 390, "height": 844}
+    with opened(browser, viewport=screen, is_mobile=True, has_touch=True) as fresh:
+        yield fresh
 
 
 @pytest.fixture(scope="session")
