@@ -202,8 +202,10 @@ def _shown(
     rows = [(row[0], _cut(row[1], longest), *row[2:]) for row in rows]
     head, *table = aligned(rows, right=(2, 3, 4, 5))
     table = [letter(n, shown) + text.removeprefix(LETTERS[n]) for n, text in enumerate(table)]
-    text = [*_wrapped(heading, shown), *(f"Forced: {clause}." for clause in forced), ""]
-    text += line_plot(series, shown, rows=ROWS, x_label=_x_label(drawn, options))
+    text = _wrapped(heading, shown)
+    for clause in forced:
+        text += _wrapped(f"Forced: {clause}.", shown, indent=2)
+    text += ["", *line_plot(series, shown, rows=ROWS, x_label=_x_label(drawn, options))]
     text += ["", head, *table, "", *_members(drawn, shown)]
     if different := _listed(drawn, shown):
         text += ["", "The lines differ in", *different]

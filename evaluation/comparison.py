@@ -14,6 +14,8 @@ from playfield.training.run import Run
 OWN = ("train/", "gan/", "loss_by_noise/", "health/", "replay/")
 #: Parts of a protocol that are no rules: they say which game it is, and by what it was run.
 NO_RULES = frozenset({"game", "actions", "ale_py"})
+#: Settings whose value says what it is.
+PLAIN = ("algorithm", "on", "protocol.name")
 #: Letters of a line's label.
 LABEL = 40
 
@@ -118,12 +120,13 @@ def _telling(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _label(group: Sequence[Run], settings: Mapping[str, Any], telling: Sequence[str]) -> str:
+    named = "protocol.name" in telling  # then the rules need not be told one by one
     parts = []
     for name in telling:
-        if name in settings:
-            value = show(settings[name])
-            plain = name in ("algorithm", "on")
-            parts.append(value if plain else f"{name.rpartition('.')[2]}={value}")
+        if name in PLAIN:
+            parts.append(show(settings.get(name)))
+        elif name in settings and not (named and name.startswith("protocol.")):
+            parts.append(f"{name.rpartition('.')[2]}={show(settings[name])}")
     if not parts:
         return group[0].name if len(group) == 1 else str(settings["algorithm"])
     label = ", ".join(parts)

@@ -124,6 +124,12 @@ def test_what_only_another_algorithm_has_is_no_part_of_a_label(tmp_path: Path) -
     assert [label for label, _ in groups(tmp_path)] == ["dqn, n_step=3", "dqn, n_step=1", "ppo"]
 
 
+def test_a_protocol_is_told_by_its_name(tmp_path: Path) -> None:
+    make_run(tmp_path, "a", protocol={"name": "nature", "noop_max": 30})
+    make_run(tmp_path, "b")
+    assert [label for label, _ in groups(tmp_path)] == ["nature", "machado2018"]
+
+
 def test_runs_of_other_steps_are_other_runs(tmp_path: Path) -> None:
     make_run(tmp_path, "long", steps=2000)
     make_run(tmp_path, "short", steps=1000)
@@ -180,7 +186,8 @@ def test_runs_under_other_rules_are_refused_and_forced_ones_marked(
     assert named in refusal and "--force" in refusal
     forced = playfield("compare", "a", "b", "--force", "--out", str(tmp_path / "a.svg"))
     assert forced.code == 0
-    assert "Forced: run 'b'" in forced.out and named in " ".join(forced.out.split())
+    said = " ".join(forced.out.split())
+    assert "Forced: run 'b'" in said and named in said
     assert b"forced" in (tmp_path / "a.svg").read_bytes()
     assert "A  " in forced.out and "B  " in forced.out  # not averaged all the same
 
