@@ -80,14 +80,16 @@ def tensorboard_arguments(options: Options) -> list[str]:
     from playfield.training.run import Run
 
     chosen = [Run.open(name, options.root) for name in options.runs]
-    if len(chosen) == 1:
-        return ["--logdir", str(chosen[0].folder), *at]
     # --logdir takes one folder; --logdir_spec takes several, separated by what can't be in a name.
-    for each in chosen:
-        if any(mark in str(each.folder) for mark in ",:"):
-            raise UserError(
-                f"TensorBoard can't compare runs whose path has a comma or colon: {each.folder}."
-            )
+    barred = [each.folder for each in chosen if any(mark in str(each.folder) for mark in ",:")]
+    if barred and len(chosen) > 1:
+        raise UserError(
+            f"TensorBoard can't compare runs whose path has a comma or colon: {barred[0]}."
+        )
+    if barred:
+        return ["--logdir", str(barred[0]), *at]
+    # For one run too: as the --logdir itself it would be called "." and its settings have no
+    # metrics beside them.
     spec = ",".join(f"{each.name}:{each.folder}" for each in chosen)
     return ["--logdir_spec", spec, *at]
 

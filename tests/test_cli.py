@@ -317,7 +317,7 @@ def test_tensorboard_shows_the_whole_folder_or_the_named_runs(
     whole = tensorboard_arguments(TensorBoardOptions(root=root, port=1234))
     assert whole == ["--logdir", str(root), "--host", "localhost", "--port", "1234"]
     one = tensorboard_arguments(TensorBoardOptions(root=root, runs=("catch",)))
-    assert one[:2] == ["--logdir", str(catch_run)]
+    assert one[:2] == ["--logdir_spec", f"catch:{catch_run}"]
     two = tensorboard_arguments(TensorBoardOptions(root=root, runs=("catch", "catch")))
     assert two[:2] == ["--logdir_spec", f"catch:{catch_run},catch:{catch_run}"]
 
