@@ -137,6 +137,33 @@ def test_a_run_tells_its_energy_resumes_included(counters, tmp_path, monkeypatch
     assert Run.open("fake", tmp_path / "runs").manifest["energy_wh"] == pytest.approx(16)
 
 
+def test_a_counter_that_begins_again_in_an_evaluation_loses_nothing(
+    counters, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(energy, "POWERCAP", counters.folder)
+    most = 20 * WH
+    counters.zone("intel-rapl:0", "package-0", 0, most=most)
+    used = 0
+
+    def work(_: int) -> None:
+        nonlocal used
+        used += WH
+        counters.set("intel-rapl:0", used % (most + 1))
+
+    def evaluate() -> dict[str, float]:
+        for k in range(15):
+            work(k)
+        return {}
+
+    run = Run.create(tmp_path / "runs", "fake", manifest())
+    # Ten watt-hours of steps and fifteen of the evaluation are more than the counter can tell.
+    config = TrainingConfig(steps=11, evaluate_every=10, checkpoint_every=1000)
+    trainer = FakeTrainer(on_step=work)
+    train(trainer, run, config, evaluate=evaluate, display=SilentDisplay())
+    # The final evaluation comes after one more step.
+    assert run.manifest["energy_wh"] == pytest.approx(10 + 15 + 1 + 15)
+
+
 def test_a_run_that_goes_on_where_nothing_is_counted_takes_its_sum_back(
     counters, tmp_path, monkeypatch
 ):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tensorboard.plugins.hparams import api_pb2
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard_pages import Pages
 
 from playfield.training import event_file
@@ -156,6 +157,44 @@ def test_everything_before_a_tear_is_kept(tmp_path: Path, torn: int) -> None:
     assert list(event_file.read_events(path)) == before
     assert event_file.cut_events(path, 100) == len(whole) - torn - len(event_file.encode(before))
     assert path.read_bytes() == event_file.encode(before)
+
+
+def test_all_before_a_flipped_bit_is_kept_wherever_it_is(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    film = event_file.picture(25, NOW, "eval/game", Film(gif(2), height=4, width=6))
+    events = [event_file.version(NOW), *points([10, 20]), film, *points([30, 40])]
+    ends = np.cumsum([len(event_file.encode([event])) for event in events])
+    whole = event_file.encode(events)
+    path = tmp_path / "events.out.tfevents.1"
+    for bit in rng.choice(8 * len(whole), 300, replace=False).tolist():
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        before = events[: np.searchsorted(ends, bit // 8, side="right")]
+        assert list(event_file.read_events(path)) == before, bit
+        sound = event_file.encode(before)
+        assert event_file.cut_events(path, 100) == len(whole) - len(sound), bit
+        assert path.read_bytes() == (sound or bytes(damaged)), bit
+
+
+def test_tensorboard_ends_a_file_at_the_same_damage(tmp_path: Path) -> None:
+    path = write(tmp_path, *points([10, 20, 30]))
+    content = bytearray(path.read_bytes())
+    content[-len(event_file.encode(points([30]))) - 5] ^= 1  # last byte of the message of step 20
+    path.write_bytes(content)
+    assert Pages(tmp_path).steps("x") == [10]
+    assert [event.step for event in event_file.read_events(path)] == [0, 10]
+
+
+def test_a_message_that_is_no_event_ends_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, *points([10]))
+    sound = path.read_bytes()
+    records = io.BytesIO()
+    RecordWriter(records).write(b"\xff" * 9)  # its checksums are right
+    path.write_bytes(sound + records.getvalue())
+    assert [event.step for event in event_file.read_events(path)] == [0, 10]
+    assert event_file.cut_events(path, 100) == len(records.getvalue())
+    assert path.read_bytes() == sound
 
 
 def test_a_file_that_needs_no_cut_is_left_alone(tmp_path: Path) -> None:

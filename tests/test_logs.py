@@ -21,7 +21,7 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard_pages import Pages
 
 from playfield.agents.training import AgentTrainingConfig
-from playfield.training import logs
+from playfield.training import event_file, logs
 from playfield.training.checkpoint import newest_intact
 from playfield.training.event_file import PATTERN
 from playfield.training.histograms import weights
@@ -123,6 +123,46 @@ def test_pictures_that_wait_take_no_more_memory_than_allowed(
     reader.join(60)
     assert len(warnings) == 1
     assert Pages(tmp_path).steps("a") == [1, 3]
+
+
+@needs_fifo
+@pytest.mark.parametrize("bound", ["MOST_WAITING", "MOST_BYTES_WAITING"])
+def test_pictures_that_wait_leave_room_for_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(logs, bound, {"MOST_WAITING": 40, "MOST_BYTES_WAITING": 4_000}[bound])
+    disk = HangingDisk(tmp_path)
+    warnings: list[str] = []
+    log = MetricsLog(tmp_path, warnings.append, resume_at=None)
+    for step in range(8):
+        log.write(step, {"x": 1.0}, [Point(step, "episode/return", 1.0)])  # counted as 100 bytes
+        for _ in range(10):
+            log.write_film(step, {"a": _film(100)})
+            log.write_histograms(step, {"h": np.zeros(12)})
+    assert len(warnings) == 1
+    assert "Pictures" in warnings[0]
+    reader = threading.Thread(target=disk.go_on)
+    reader.start()
+    log.close()
+    reader.join(60)
+    pages = Pages(tmp_path)
+    assert pages.steps("x") == list(range(8))
+    assert pages.steps("a")[0] == 0
+
+
+def test_a_picture_beyond_the_bound_is_too_large_and_not_the_disk_too_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MOST_BYTES_WAITING", 1_000)
+    warnings: list[str] = []
+    with MetricsLog(tmp_path, warnings.append, resume_at=None) as log:
+        for step in range(3):
+            log.write_film(step, {"eval/game": _film(1_001)})
+            log.write(step, {"x": 1.0})
+    assert len(warnings) == 1
+    assert "eval/game" in warnings[0]
+    assert "too large" in warnings[0]
+    assert Pages(tmp_path).steps("x") == [0, 1, 2]
 
 
 def test_warnings_come_in_the_thread_of_whoever_writes(tmp_path: Path) -> None:
@@ -298,6 +338,38 @@ def test_a_killed_run_s_curves_go_on_where_its_resume_begins(tmp_path: Path) -> 
     assert pages.steps("h") == list(range(1, 121))
     assert sorted("jsonl" in text for text in warnings) == [False, True]
     assert all("damaged bytes" in text for text in warnings)
+
+
+def test_a_flipped_bit_costs_a_resume_one_warning(tmp_path: Path) -> None:
+    with MetricsLog(tmp_path, _fail, resume_at=None) as log:
+        for step in range(1, 6):
+            log.write(step, {"x": float(step)})
+    (events,) = tmp_path.glob(PATTERN)
+    content = bytearray(events.read_bytes())
+    content[-10] ^= 0x80  # in the message of the last point
+    events.write_bytes(content)
+    warnings: list[str] = []
+    with MetricsLog(tmp_path, warnings.append, resume_at=5) as log:
+        log.write(6, {"x": 6.0})
+    assert len(warnings) == 1
+    assert "damaged bytes" in warnings[0]
+    assert Pages(tmp_path).steps("x") == [1, 2, 3, 4, 6]
+
+
+def test_curves_that_cannot_be_cut_cost_a_resume_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, progress: int) -> int:
+        raise ValueError("no such thing")
+
+    with MetricsLog(tmp_path, _fail, resume_at=None) as log:
+        log.write(1, {"x": 1.0})
+    monkeypatch.setattr(event_file, "cut_events", fail)
+    warnings: list[str] = []
+    with MetricsLog(tmp_path, warnings.append, resume_at=1) as log:
+        log.write(2, {"x": 2.0})
+    assert len(warnings) == 1
+    assert "no such thing" in warnings[0]
 
 
 def _train(run: Run, steps: int, resumed: bool = False) -> None:

@@ -20,6 +20,7 @@ from playfield.training.checkpoint import list_checkpoints, newest_intact
 from playfield.training.loop import TrainingConfig, train
 from playfield.training.run import Run
 from playfield.training.signals import Interrupted, StopSignals
+from playfield.training.writer_thread import Job, WriterThread
 
 PATIENCE = 120.0  # seconds until a silent process has failed
 Start = Callable[[str], tuple[BaseProcess, Connection]]
@@ -97,6 +98,35 @@ def test_a_second_signal_stops_at_once_and_loses_nothing_saved(
     assert process.exitcode == 128 + number
     assert _newest(tmp_path) == 25
     assert Run.open("fake", tmp_path).status == "interrupted"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_second_signal_does_not_wait_for_a_hung_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(progress: int) -> None:
+        if progress == 5:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    waits: list[float] = []
+    close = WriterThread.close
+
+    def note(thread: WriterThread, seconds: float, last: Job) -> bool:
+        waits.append(seconds)
+        return close(thread, min(seconds, 0.05), last)
+
+    monkeypatch.setattr(WriterThread, "close", note)
+    run = Run.create(tmp_path, "fake", manifest())
+    curves = run.folder / "metrics.jsonl"
+    os.mkfifo(curves)  # opening it for writing hangs until somebody reads
+    config = TrainingConfig(steps=50, log_every=1)
+    with pytest.raises(SystemExit) as stopped:
+        train(FakeTrainer(on_step=stop), run, config, display=SilentDisplay())
+    assert stopped.value.code == 128 + signal.SIGINT
+    assert len(waits) == 1
+    assert waits[0] <= 1.0
+    curves.read_bytes()  # let the thread end
 
 
 def test_a_signal_cuts_an_evaluation_short_after_the_save(tmp_path: Path, start: Start) -> None:

@@ -49,7 +49,8 @@ ONCE = frozenset(
         hparams_metadata.SESSION_END_INFO_TAG,
     }
 )
-_LENGTH = struct.Struct("<QI")  # of the message, and its checksum; another checksum follows the end
+_LENGTH = struct.Struct("<QI")  # of the message, and the checksum of these eight bytes
+_CHECKSUM = struct.Struct("<I")  # of the message, behind it
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -189,27 +190,27 @@ def _tensor(
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """The events of a file, up to its end or to where it is torn. Raises `OSError`.
+    """The events of a file, up to its end or to where it is damaged. Raises `OSError`.
 
-    A record that a crash cut short ends the file here, as it does for TensorBoard.
+    A record that a crash cut short, or that fails a checksum, ends the file here, as it does for
+    TensorBoard: nothing behind it can be trusted to begin where it seems to.
     """
-    for _, message in _records(path.read_bytes()):
-        yield Event.FromString(message)
+    for _, event in _records(path.read_bytes()):
+        yield event
 
 
 def cut_events(path: Path, progress: int) -> int:
-    """Remove what lies beyond `progress`, what there is `ONCE`, and a torn end. Raises `OSError`.
+    """Remove what lies beyond `progress`, what there is `ONCE`, and all from the first damage on.
 
-    Returns how many bytes the torn end had; 0 for a whole file. The file is replaced only if that
-    changes it, and left alone if no event is in it. A TensorBoard that has it open keeps what it
-    has read, and learns from `restart` what to forget.
+    Returns how many bytes there were from the damage to the end; 0 for a whole file. The file is
+    replaced only if that changes it, and left alone if no event is in front. A TensorBoard that has
+    it open keeps what it has read, and learns from `restart` what to forget. Raises `OSError`.
     """
     content = path.read_bytes()
     kept: list[bytes] = []
     whole = 0  # bytes of whole records
-    for record, message in _records(content):
+    for record, event in _records(content):
         whole += len(record)
-        event = Event.FromString(message)
         once = any(value.tag in ONCE for value in event.summary.value)
         if event.step <= progress and not once:
             kept.append(record)
@@ -218,15 +219,21 @@ def cut_events(path: Path, progress: int) -> int:
     return len(content) - whole
 
 
-def _records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(record, message in it) of each whole record in front."""
+def _records(content: bytes) -> Iterator[tuple[bytes, Event]]:
+    """(record, event in it) of each record in front of the first that is damaged."""
     at = 0
     while at + _LENGTH.size <= len(content):
         length, checksum = _LENGTH.unpack_from(content, at)
         begin = at + _LENGTH.size
-        end = begin + length + 4
+        end = begin + length + _CHECKSUM.size
         if end > len(content) or checksum != masked_crc32c(content[at : at + 8]):
             return
-        message = content[begin : end - 4]
-        yield content[at:end], message
+        message = content[begin : begin + length]
+        if _CHECKSUM.unpack_from(content, begin + length) != (masked_crc32c(message),):
+            return
+        try:
+            event = Event.FromString(message)
+        except Exception:  # a DecodeError, of a package that is TensorBoard's own affair
+            return
+        yield content[at:end], event
         at = end

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import socket
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -42,8 +43,12 @@ HISTOGRAM_MB_PER_HOUR = 0.5
 MOST_GAMES = 20
 #: How much may wait for a slow disk: calls, and bytes of what they hold.
 MOST_WAITING, MOST_BYTES_WAITING = 1_000, 64_000_000
+#: How much of that pictures, films and histograms may fill; the rest is kept for points.
+MEDIA_SHARE = 0.75
 #: Seconds that a checkpoint, and the end of a run, wait for the curves at most.
 FLUSH_SECONDS = 10.0
+#: The same where a second signal ends the program, which is to stop at once.
+EXIT_SECONDS = 0.5
 
 
 class MetricsLog:
@@ -93,8 +98,9 @@ class MetricsLog:
         for path, cut in cuts:
             try:
                 damaged = cut(path, progress)
-            except OSError as error:
-                self._warn(f"Can't cut {path.name} back to step {progress} ({error.strerror}).")
+            except Exception as error:  # whatever is in the file, the run goes on
+                reason = (isinstance(error, OSError) and error.strerror) or repr(error)
+                self._warn(f"Can't cut {path.name} back to step {progress} ({reason}).")
             else:
                 if damaged:
                     self._warn(f"Left out {damaged:,} damaged bytes of {path.name}.")
@@ -151,8 +157,12 @@ class MetricsLog:
         return done
 
     def close(self) -> None:
-        """Write what waits, for `FLUSH_SECONDS` at most, and close the files."""
-        if not self._thread.close(FLUSH_SECONDS, last=self._close):
+        """Write what waits, for `FLUSH_SECONDS` at most, and close the files.
+
+        While `SystemExit` or `KeyboardInterrupt` is on its way, for `EXIT_SECONDS` at most.
+        """
+        leaving = isinstance(sys.exception(), SystemExit | KeyboardInterrupt)
+        if not self._thread.close(EXIT_SECONDS if leaving else FLUSH_SECONDS, last=self._close):
             self._say("The newest points of the curves are lost: their disk is too slow.")
         self._pass_on()
 
@@ -171,19 +181,35 @@ class MetricsLog:
 
     def _put_picture(self, now: float, progress: int, tag: str, picture: Picture) -> None:
         height, width, _ = picture.shape
-        self._put(
+        self._put_medium(
+            tag,
             lambda: self._add_film(now, progress, tag, Film(_png(picture), height, width)),
             picture.nbytes,
         )
 
     def _put_film(self, now: float, progress: int, tag: str, film: Film) -> None:
-        self._put(lambda: self._add_film(now, progress, tag, film), len(film.encoded))
+        self._put_medium(tag, lambda: self._add_film(now, progress, tag, film), len(film.encoded))
 
     def _put_histogram(self, now: float, progress: int, tag: str, values: NDArray[Any]) -> None:
-        self._put(lambda: self._add_histogram(now, progress, tag, values), values.nbytes)
+        self._put_medium(
+            tag, lambda: self._add_histogram(now, progress, tag, values), values.nbytes
+        )
 
-    def _put_events(self, event: Callable[[], Any], size: int = 0) -> None:
-        self._put(lambda: self._events.append(event_file.encode([event()])), size)
+    def _put_medium(self, tag: str, job: Job, size: int) -> None:
+        most = MEDIA_SHARE * MOST_BYTES_WAITING
+        if size > most:  # however quick the disk
+            self._say(
+                f"{tag} is left out: it is too large for the curves (over {most / 1e6:g} MB)."
+            )
+        elif not self._thread.put(job, size, share=MEDIA_SHARE):
+            self._say(
+                "Pictures of the curves are left out: their disk is too slow for them; training "
+                "goes on."
+            )
+        self._pass_on()
+
+    def _put_events(self, event: Callable[[], Any]) -> None:
+        self._put(lambda: self._events.append(event_file.encode([event()])))
 
     def _put(self, job: Job, size: int = 0) -> None:
         if not self._thread.put(job, size):

@@ -352,6 +352,7 @@ class _Session:
         if self.evaluator is None:
             return {}
         started = time.monotonic()
+        self.energy.read()  # what is used up to here, should the counters begin again meanwhile
         result: dict[str, float] = {}
         try:
             with self.signals.interruptible():

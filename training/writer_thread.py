@@ -29,11 +29,14 @@ class WriterThread:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def put(self, job: Job, size: int = 0) -> bool:
-        """Hand in a job that holds `size` bytes; False, at once, if there is no room for it."""
+    def put(self, job: Job, size: int = 0, share: float = 1.0) -> bool:
+        """Hand in a job that holds `size` bytes; False, at once, if there is no room for it.
+
+        There is room up to `share` of the bounds: what is less than 1 leaves the rest to others.
+        """
         with self._changed:
-            full = len(self._waiting) >= self._most_jobs or self._held + size > self._most_held
-            if full or self._closing:
+            crowded = len(self._waiting) >= share * self._most_jobs
+            if crowded or self._held + size > share * self._most_held or self._closing:
                 return False
             self._enqueue(job, size)
             return True
