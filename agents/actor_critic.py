@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -243,7 +244,11 @@ class ActorCriticPolicy:
         begins = self._begins[:1].clone().expand(count)
         training = self.network.training
         self.network.eval()
-        logits, value, _ = self.network.step(obs.to(self.device), begins, memory)
+        # cuDNN's LSTM and GRU have no backward in eval mode ("cudnn RNN backward can only be called
+        # in training mode"); torch's own have one.
+        differentiable = torch.is_grad_enabled()
+        with torch.backends.cudnn.flags(enabled=False) if differentiable else nullcontext():
+            logits, value, _ = self.network.step(obs.to(self.device), begins, memory)
         self.network.train(training)
         return Scores(value, logits.float())
 

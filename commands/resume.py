@@ -90,8 +90,9 @@ def _play_on(old: Run, options: Options) -> Outcome:
             lambda num_envs: stored.stored_env(old, num_envs),
             episodes=training.evaluate_episodes,
             seed=old.manifest["seed"],
-            pictured=lambda num_envs: stored.stored_env(old, num_envs, render=True),
+            pictured=lambda: stored.stored_env(old, 1, render=True),
             folder=old.folder,
+            media_mb_per_hour=training.media_mb_per_hour,
         )
         # The new budget is the run's own from here on: a further resume starts from it.
         old.update_manifest(training=asdict(training), device=str(device), threads=threads)

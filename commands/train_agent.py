@@ -184,8 +184,9 @@ def _train(chosen: Algorithm, options: Options[AgentConfig]) -> int:
             make_env,
             episodes=options.training.evaluate_episodes,
             seed=options.seed,
-            pictured=lambda num_envs: make_env(num_envs, render=True),
+            pictured=lambda: make_env(1, render=True),
             folder=new_run.folder,
+            media_mb_per_hour=options.training.media_mb_per_hour,
         )
         with profiling(new_run.folder, options.profile):
             outcome = train(trainer, new_run, options.training, evaluate=evaluate)

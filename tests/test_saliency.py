@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -204,12 +206,30 @@ def test_a_gradient_equals_the_slope_between_two_neighbours(memory: str) -> None
     assert found[2, 3] == pytest.approx(abs(float(logits[0] - logits[1])), rel=0.05, abs=1e-5)
 
 
+def test_only_scores_with_a_graph_do_without_cudnn_which_has_no_backward_at_play() -> None:
+    policy = actor_critic(MemoryConfig("lstm", memory_units=8))
+    obs = noise(1, 1, 6, 6)
+    policy.act(obs, np.array([True]))
+    on = []
+    policy.network.memory.register_forward_pre_hook(  # type: ignore[union-attr, operator]
+        lambda *_: on.append(torch.backends.cudnn.enabled)
+    )
+    before = torch.backends.cudnn.enabled
+    for method in ("gradient", "perturbation"):
+        saliency(policy, obs, 1, method=method, target="actions")  # type: ignore[arg-type]
+    assert on[0] is False and len(on) > 1 and set(on[1:]) == {before}
+    assert torch.backends.cudnn.enabled == before
+
+
 @pytest.mark.gpu
+@pytest.mark.parametrize("memory", ["lstm", "gru"])
 @pytest.mark.parametrize("method", ["gradient", "perturbation"])
-def test_saliency_on_the_gpu_is_that_of_the_processor(method: Method) -> None:
+def test_saliency_on_the_gpu_is_that_of_the_processor(
+    method: Method, memory: Literal["lstm", "gru"]
+) -> None:
     found = []
     for device in (CPU, torch.device("cuda")):
-        policy = actor_critic(MemoryConfig("lstm", memory_units=8), device)
+        policy = actor_critic(MemoryConfig(memory, memory_units=8), device)
         for step in range(3):
             policy.act(noise(1, 1, 6, 6), np.array([step == 0]))
         found.append(saliency(policy, noise(1, 1, 6, 6), 1, method=method, target="actions"))
