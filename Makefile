@@ -67,7 +67,7 @@ test: venv ## run the tests; SLOW=1 adds the slow ones, PYTEST_ARGS="-k dqn" goe
 
 .PHONY: test-browser
 test-browser: venv ## look at TensorBoard and a report in Chromium, which it installs if it can (apt-get)
-	@.ci/browser $(PYTEST_ARGS)
+	@.ci/browser $(PYTEST_ARGS) || [ $$? -eq 75 ] # skipped; REQUIRE_BROWSER=1 makes that a failure
 
 .PHONY: lint
 lint: .venv/.packages ## ruff: rules and format

@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,11 @@ from tensorboard_page import PATIENCE, TensorBoardPage
 from playfield.cli import main
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
+
+#: Seconds until a film that shows the same picture stands still; the longest pause in one is short,
+#: but a browser on busy cores draws late.
+STILL = 120.0
 
 #: What each family trains with for a second or two, evaluations included.
 AGENT = ("--env", "playfield/Catch-v0", "--num-envs", "2", "--hidden", "8")
@@ -130,6 +135,20 @@ def address(runs: Path) -> Iterator[str]:
             found = re.search(r"http://localhost:\d+/", line)
         yield found.group()
         served.terminate()
+
+
+@pytest.fixture
+def moves() -> Callable[[Locator], bool]:
+    """Whether what an element shows changes within `STILL` seconds."""
+
+    def changes(shown: Locator) -> bool:
+        first, deadline = shown.screenshot(), time.monotonic() + STILL
+        while time.monotonic() < deadline:
+            if shown.screenshot() != first:
+                return True
+        return False
+
+    return changes
 
 
 @pytest.fixture
