@@ -100,6 +100,11 @@ def run(args: Sequence[str]) -> int:
         # Played twice, for the same seeds give the same game: an agent with a memory is asked while
         # it remembers what it then remembered, and no game has to fit into memory.
         chosen = choose(game(fresh_policy()), options.moments)
+        if not chosen:
+            raise UserError(
+                f"No moment of this game of {options.run} is notable, for no value of the agent is "
+                "finite and nothing was gained or lost: choose an earlier --checkpoint."
+            )
         folder = _prepared(options.out or old.folder / "explained")
         print(f"{old.name} at step {checkpoint.progress:,}: {env.spec.id}, seed {seed}")
         policy, found = fresh_policy(), []

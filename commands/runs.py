@@ -193,21 +193,20 @@ def _width() -> int | None:
 
 def _scores(run: Run) -> tuple[Score, Score]:
     """The newest mean return and the best evaluation; damaged or missing files tell nothing."""
-    from playfield.training.curves import NewestValues
+    from playfield.training.curves import every_value, newest_value
 
     if "data" in run.manifest and "held_out" not in run.manifest:
         return Score(), _least_distance(run)
+    judged = "held_out" in run.manifest
     try:
-        values = NewestValues(run.metrics_path)
+        logged = every_value(run.metrics_path, "classify/accuracy" if judged else "eval/return")
+        newest = None if judged else newest_value(run.metrics_path, "episode/return_mean")
     except OSError:
-        return Score(), _points(_evaluated(run))
-    if "held_out" in run.manifest:
-        best = max(values.all("classify/accuracy"), default=None)
+        logged, newest = [], None
+    if judged:
+        best = max(logged, default=None)
         return Score(), Score() if best is None else Score(best, f"{100 * best:.1f} %")
-    newest = values.newest("episode/return_mean")
-    return _points([] if newest is None else [newest]), _points(
-        [*values.all("eval/return"), *_evaluated(run)]
-    )
+    return _points([] if newest is None else [newest]), _points([*logged, *_evaluated(run)])
 
 
 def _points(scores: Sequence[float]) -> Score:

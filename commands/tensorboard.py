@@ -79,9 +79,10 @@ def tensorboard_arguments(options: Options) -> list[str]:
 
     from playfield.training.run import Run
 
-    chosen = [Run.open(name, options.root) for name in options.runs]
+    opened = (Run.open(name, options.root) for name in options.runs)
+    chosen = list(dict.fromkeys(each.folder.resolve() for each in opened))
     # --logdir takes one folder; --logdir_spec takes several, separated by what can't be in a name.
-    barred = [each.folder for each in chosen if any(mark in str(each.folder) for mark in ",:")]
+    barred = [folder for folder in chosen if any(mark in str(folder) for mark in ",:")]
     if barred and len(chosen) > 1:
         raise UserError(
             f"TensorBoard can't compare runs whose path has a comma or colon: {barred[0]}."
@@ -90,8 +91,24 @@ def tensorboard_arguments(options: Options) -> list[str]:
         return ["--logdir", str(barred[0]), *at]
     # For one run too: as the --logdir itself it would be called "." and its settings have no
     # metrics beside them.
-    spec = ",".join(f"{each.name}:{each.folder}" for each in chosen)
+    spec = ",".join(f"{name}:{folder}" for folder, name in told_apart(chosen).items())
     return ["--logdir_spec", spec, *at]
+
+
+def told_apart(folders: Sequence[Path]) -> dict[Path, str]:
+    """The name of each absolute folder, behind as many of the folders it is in as tell it apart.
+
+    TensorBoard merges the curves of runs that share a name.
+    """
+    names = {}
+    for folder in folders:
+        parts = folder.parts[1:]  # without the root: a name can't begin with a slash
+        others = [other.parts[1:] for other in folders if other != folder]
+        taken = 1
+        while taken < len(parts) and any(each[-taken:] == parts[-taken:] for each in others):
+            taken += 1
+        names[folder] = "/".join(parts[-taken:])
+    return names
 
 
 def serve(told: Sequence[str], options: Options) -> int:

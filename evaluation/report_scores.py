@@ -107,7 +107,7 @@ def score_table(played: Sequence[Played]) -> Table | None:
 
 
 def aggregate_sections(played: Sequence[Played]) -> list[Section]:
-    """What runs come to together that played by the same rules, with as many random actions.
+    """What runs come to together that played by one protocol, with as many random actions.
 
     Every run counts with its newest evaluation. Runs that nobody shares the rules with are left to
     the tables of their own.
@@ -119,7 +119,9 @@ def aggregate_sections(played: Sequence[Played]) -> list[Section]:
         for others in alike:
             first, theirs = others[0]
             same = theirs[-1].epsilon == evaluations[-1].epsilon
-            if same and not unlike_rules([first, run]):
+            same &= _protocol_name(first) == _protocol_name(run)
+            # Held against all of them: one of another environment has no rules to share.
+            if same and not unlike_rules([*(each for each, _ in others), run]):
                 others.append((run, evaluations))
                 break
         else:
@@ -130,7 +132,7 @@ def aggregate_sections(played: Sequence[Played]) -> list[Section]:
 def _aggregate_section(played: Sequence[Played]) -> Section:
     (groups, _) = group_runs([_played_run(run, evaluations) for run, evaluations in played])
     found = aggregate(groups)
-    protocol = played[0][0].manifest["protocol"].get("name")
+    protocol = _protocol_name(played[0][0])
     tables = [_on_games(found.on_games)]
     if len(groups) > 1:
         tables.insert(0, _groups(groups))
@@ -149,6 +151,12 @@ def _aggregate_section(played: Sequence[Played]) -> Section:
         ],
         tables=tables,
     )
+
+
+def _protocol_name(run: Run) -> str | None:
+    """The name of the rules that a run played by; None for rules without one."""
+    name: str | None = run.manifest["protocol"].get("name")
+    return name
 
 
 def _played_run(run: Run, evaluations: Sequence[Evaluation]) -> PlayedRun:

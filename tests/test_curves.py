@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from playfield.training.curves import NewestValues, metric_names, read_curve, read_curves
+from playfield.training import curves
+from playfield.training.curves import (
+    every_value,
+    metric_names,
+    newest_value,
+    read_curve,
+    read_curves,
+)
 
 #: As a run logs: games, an interval, an evaluation, with values that are no plain decimals.
 ROWS = [
@@ -118,7 +125,8 @@ def test_bytes_of_chance_never_stop_a_reader(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         found = read_curves(path, NAMES)
         assert (np.diff(found.curves["train/loss"].progress) >= 0).all()
-        NewestValues(path).newest("train/loss")
+        newest_value(path, "train/loss")
+        every_value(path, "train/loss")
 
 
 @pytest.mark.parametrize("text", ["", "\n", "\n\n\n", "{}"])
@@ -129,7 +137,8 @@ def test_an_empty_file_has_curves_without_points(tmp_path: Path, text: str) -> N
     assert len(found.curves["train/loss"].progress) == 0
     assert found.curves["train/loss"].minutes is None
     assert metric_names(path) == []
-    assert NewestValues(path).newest("train/loss") is None
+    assert newest_value(path, "train/loss") is None
+    assert every_value(path, "train/loss") == []
 
 
 def test_a_game_s_minutes_lie_between_those_of_the_points_around_it(tmp_path: Path) -> None:
@@ -157,16 +166,37 @@ def test_a_name_is_not_found_within_a_longer_one(tmp_path: Path) -> None:
 
 
 def test_the_newest_value_is_the_last_that_is_finite(tmp_path: Path) -> None:
-    end = NewestValues(written(tmp_path, [*LINES, LINES[4]], end=""))
-    assert end.newest("train/loss") == 8.0
-    assert end.newest("episode/return_mean") == 1e-05
-    assert end.newest("none/such") is None
-    assert end.all("episode/return") == [-21.0, 1.5]
+    path = written(tmp_path, [*LINES, LINES[4]], end="")
+    assert newest_value(path, "train/loss") == 8.0
+    assert newest_value(path, "episode/return_mean") == 1e-05
+    assert newest_value(path, "none/such") is None
+
+
+@pytest.mark.parametrize("read", [1, 5, 26, 27, 64, 4096])
+def test_every_value_is_found_however_the_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: int
+) -> None:
+    monkeypatch.setattr(curves, "READ", read)
+    path = written(tmp_path, LINES * 3)
+    for name in NAMES:
+        finite = [value for _, value in naive(LINES * 3, name) if math.isfinite(value)]
+        assert every_value(path, name) == finite, name
+        assert newest_value(path, name) == finite[-1], name
+
+
+def test_a_value_before_many_megabytes_of_others_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with path.open("w") as file:
+        file.write(LINES[3] + "\n")
+        file.write((LINES[0] + "\n") * 300_000)  # 19 MB
+    assert every_value(path, "eval/return") == [2.2250738585072014e-308]
+    assert newest_value(path, "eval/return") == 2.2250738585072014e-308
 
 
 def test_a_number_that_was_cut_is_not_taken_for_a_shorter_one(tmp_path: Path) -> None:
     path = written(tmp_path, [*LINES[:3], '{"progress": 11, "episode/return_mean": 123'], end="")
-    assert NewestValues(path).newest("episode/return_mean") == -9.75
+    assert newest_value(path, "episode/return_mean") == -9.75
+    assert every_value(path, "episode/return_mean") == [-9.75]
 
 
 def test_a_run_s_metrics_are_named_from_its_newest_lines(tmp_path: Path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from command_line import CommandLine, catch_run, playfield
 from PIL import Image
 
+from playfield.evaluation import scenes
 from playfield.evaluation.notable_moments import NotableMoment, notable_moments
 
 __all__ = ["catch_run", "playfield"]  # fixtures
@@ -101,6 +105,21 @@ def test_explaining_again_leaves_nothing_of_before(playfield: CommandLine, catch
 @pytest.mark.parametrize("option", ["--moments", "--steps"])
 def test_no_moments_are_refused(playfield: CommandLine, catch_run: Path, option: str) -> None:
     assert f"{option} has to be 1 or more" in playfield.refuses("explain", "catch", option, "0")
+
+
+def test_a_game_without_a_notable_moment_is_told(
+    playfield: CommandLine, catch_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = scenes.scenes
+
+    def diverged(*args: Any, **options: Any) -> Iterator[scenes.Scene]:
+        return (replace(scene, value=float("nan")) for scene in played(*args, **options))
+
+    monkeypatch.setattr(scenes, "scenes", diverged)
+    # Catch rewards only the ninth step.
+    sentence = playfield.refuses("explain", "catch", "--steps", "3")
+    assert "No moment" in sentence and "--checkpoint" in sentence
+    assert not (catch_run / "explained").exists()
 
 
 def test_a_file_in_the_place_of_the_folder_is_told(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import CommandLine, catch_run, playfield
+from made_runs import RULES
 from PIL import Image
 
 from playfield.errors import DamagedFileError, UserError
@@ -408,6 +409,32 @@ def test_runs_of_other_rules_are_never_averaged(make_run: MakeRun) -> None:
     assert averaged(one, two)
     assert not averaged(one, other_rules)
     assert not averaged(one, other_chance)
+
+
+def test_runs_of_other_protocols_have_each_their_own_section(make_run: MakeRun) -> None:
+    """Atari games share their rules; another environment has its own, whatever stands beside it."""
+    wide, narrow = ({"name": "catch", "width": width} for width in (10, 20))
+    worlds: list[tuple[str, Mapping[str, Any]]] = [
+        ("ALE/Pong-v5", RULES),
+        ("playfield/Catch-v0", wide),
+        ("ALE/Breakout-v5", RULES | {"game": "breakout"}),
+        ("playfield/Catch-v0", narrow),
+        ("playfield/Catch-v0", wide),
+    ]
+    runs = [make_run(f"run{n}", env=env, protocol=rules) for n, (env, rules) in enumerate(worlds)]
+    for seed, run in enumerate(runs):
+        run.update_manifest(seed=seed)
+        played(run, [1.0] * 5)
+    sections = [each for each in report(runs, "").sections if each.title.startswith("Over seeds")]
+    games = []
+    for section in sections:
+        (found,) = [t for t in section.tables if t.title == "Game by game, raw score"]
+        games.append((section.title, [row[2] for row in found.rows]))
+    # The Catch of other rules is alone, and nothing comes together from it.
+    assert games == [
+        ("Over seeds and games (machado2018)", ["1", "1"]),
+        ("Over seeds and games (catch)", ["2"]),
+    ]
 
 
 def test_a_damaged_evaluation_is_named_and_the_rest_shown(make_run: MakeRun) -> None:

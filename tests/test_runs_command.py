@@ -185,6 +185,15 @@ def test_an_evaluation_by_hand_counts_as_one_of_training(playfield: CommandLine)
     assert runs.described(Run.open("played", playfield.root)).best.shown == "5.0"
 
 
+def test_the_best_evaluation_of_a_long_run_may_be_its_first(playfield: CommandLine) -> None:
+    folder = make_run(playfield.root, "long", curve("eval/return", {10: 21.0}))
+    with (folder / "metrics.jsonl").open("a") as file:
+        games = '{"progress": 20, "episode/return": -21.0, "episode/length": 764.0}\n'
+        file.write(games * 300_000)  # 20 MB
+        file.write('{"progress": 30, "eval/return": 3.0}\n')
+    assert runs.described(Run.open("long", playfield.root)).best.shown == "21.0"
+
+
 def test_a_wrong_option_is_answered_in_one_sentence(playfield: CommandLine) -> None:
     assert "--limit" in playfield.refuses("runs", "--limit", "0")
     assert "--sort" in playfield.refuses("runs", "--sort", "colour")

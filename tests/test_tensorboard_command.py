@@ -18,8 +18,9 @@ from urllib.request import urlopen
 
 import pytest
 from command_line import CommandLine, catch_run, playfield
+from made_runs import make_run
 
-from playfield.commands.tensorboard import addresses
+from playfield.commands.tensorboard import Options, addresses, tensorboard_arguments
 
 __all__ = ["catch_run", "playfield"]  # fixtures
 
@@ -126,6 +127,33 @@ def test_without_tensorboard_it_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "pip install tensorboard" in playfield.refuses("tensorboard")
+
+
+def shown(root: Path, *names: str) -> dict[Path, str]:
+    """The name of each folder in TensorBoard, as its own reader of the option takes it."""
+    from tensorboard.backend.event_processing.data_ingester import _parse_event_files_spec
+
+    option, spec, *_ = tensorboard_arguments(Options(runs=names, root=root))
+    assert option == "--logdir_spec"
+    return {Path(folder): name for folder, name in _parse_event_files_spec(spec).items()}
+
+
+def test_runs_of_one_name_are_told_apart_by_the_folders_they_are_in(tmp_path: Path) -> None:
+    paths = ["x/a", "y/a", "x/same/b", "y/same/b", "c"]
+    folders = [make_run(tmp_path, path).resolve() for path in paths]
+    # Only as much is said as it takes, and a run named twice is one.
+    assert shown(tmp_path, *paths, "x/a") == dict(zip(folders, paths, strict=True))
+    assert shown(tmp_path, "x/a", "c") == {folders[0]: "a", folders[4]: "c"}
+
+
+@pytest.mark.parametrize("mark", [",", ":"])
+def test_runs_of_a_name_that_tensorboard_would_split_are_refused_together(
+    playfield: CommandLine, mark: str
+) -> None:
+    for path in (f"x{mark}/a", "y/a"):
+        make_run(playfield.root, path)
+    said = playfield.refuses("tensorboard", f"x{mark}/a", "y/a")
+    assert "comma or colon" in said and f"x{mark}/a" in said
 
 
 def test_the_address_is_that_of_the_host_it_serves_on() -> None:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 #: The name of the curve that holds the clock.
 MINUTES = "time/minutes"
-#: Of a file that is only asked for its newest values, no more than this is read.
-END = 16 * 2**20
+#: What is read of a file at once when it is searched for a few values, and first at its end.
+READ = 2**20
 
 _BEGINNING = b'{"progress": '
 _DIGITS = 26  # bytes that hold any number, -2.2250738585072014e-308 too, and what ends it
@@ -78,44 +78,59 @@ def metric_names(path: Path) -> list[str]:
     Reads the last megabyte, which holds many log intervals.
     """
     found: set[str] = set()
-    for line in _end_of(path, 2**20).splitlines():
+    for line in _end_of(path, READ).splitlines():
         found |= set(_parse(line) or ())
     return sorted(found - {"progress"})
 
 
-class NewestValues:
-    """The end of a `metrics.jsonl`, asked for a few values: for a table of many runs.
+def newest_value(path: Path, name: str) -> float | None:
+    """The last finite value of `name` in the `metrics.jsonl` at `path`; None where there is none.
 
-    Raises `OSError` if the file can't be read.
+    Reads no more of the end than it has to. Raises `OSError` if the file can't be read.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._text = _end_of(path, END)
-
-    def newest(self, name: str) -> float | None:
-        """The last finite value of `name`; None where there is none."""
-        key, before = _key(name), len(self._text)
-        while (at := self._text.rfind(key, 0, before)) >= 0:
-            value = self._number(at + len(key))
+    key, size, whole = _key(name), READ, path.stat().st_size
+    while True:
+        text = _end_of(path, size)
+        before = len(text)
+        while (at := text.rfind(key, 0, before)) >= 0:
+            value = _number(text, at + len(key))
             if value is not None:
                 return value
             before = at
-        return None
-
-    def all(self, name: str) -> list[float]:
-        """All finite values of `name`, oldest first: for what is logged seldom."""
-        values = (self._number(at) for at in _positions(self._text, _key(name)))
-        return [value for value in values if value is not None]
-
-    def _number(self, start: int) -> float | None:
-        # Without what ends it, a number may have lost its last digits.
-        window = self._text[start : start + _DIGITS]
-        ends = [at for mark in b",}" if (at := window.find(mark)) >= 0]
-        try:
-            value = float(window[: min(ends)]) if ends else float("nan")
-        except ValueError:
+        if size >= whole:
             return None
-        return value if np.isfinite(value) else None
+        size *= 8
+
+
+def every_value(path: Path, name: str) -> list[float]:
+    """All finite values of `name` in the `metrics.jsonl` at `path`, oldest first.
+
+    For what is logged seldom, in a table of many runs: the bytes of the whole file are searched a
+    part at a time, without a look at its lines. They are read and not mapped, for a resume may cut
+    the file meanwhile. Raises `OSError` if it can't be read.
+    """
+    key, text = _key(name), b""
+    values: list[float | None] = []
+    with path.open("rb") as file:
+        while part := file.read(READ):
+            text += part
+            searched = max(0, len(text) - _DIGITS)  # a number behind it may go on in the next part
+            values += (_number(text, at) for at in _positions(text, key, searched))
+            text = text[max(0, searched - len(key) + 1) :]
+    values += (_number(text, at) for at in _positions(text, key))
+    return [value for value in values if value is not None]
+
+
+def _number(text: bytes, start: int) -> float | None:
+    """The number that begins at `start`; None for what is none, or not finite, or cut off."""
+    # Without what ends it, a number may have lost its last digits.
+    window = text[start : start + _DIGITS]
+    ends = [at for mark in b",}" if (at := window.find(mark)) >= 0]
+    try:
+        value = float(window[: min(ends)]) if ends else float("nan")
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
 
 
 # --- the search -----------------------------------------------------------------------------------
@@ -223,14 +238,14 @@ def _windows(codes: NDArray[np.uint8], at: NDArray[np.intp], size: int) -> NDArr
     return np.lib.stride_tricks.sliding_window_view(codes, size)[at]
 
 
-def _positions(text: bytes, key: bytes) -> list[int]:
-    """Where `key` ends in `text`, each time."""
+def _positions(text: bytes, key: bytes, end: int | None = None) -> list[int]:
+    """Where `key` ends in `text`, each time, up to `end`."""
     found = []
-    at = text.find(key)
+    at = text.find(key, 0, end)
     while at >= 0:
         at += len(key)
         found.append(at)
-        at = text.find(key, at)
+        at = text.find(key, at, end)
     return found
 
 
