@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 #: The name of the curve that holds the clock.
 MINUTES = "time/minutes"
-#: What is read of a file at once when it is searched for a few values, and first at its end.
-READ = 2**20
+#: Bytes read at once of a file that is searched for a few values: they stay in a cache meanwhile.
+READ = 2**16
 
 _BEGINNING = b'{"progress": '
 _DIGITS = 26  # bytes that hold any number, -2.2250738585072014e-308 too, and what ends it
@@ -78,7 +78,7 @@ def metric_names(path: Path) -> list[str]:
     Reads the last megabyte, which holds many log intervals.
     """
     found: set[str] = set()
-    for line in _end_of(path, READ).splitlines():
+    for line in _end_of(path, 2**20).splitlines():
         found |= set(_parse(line) or ())
     return sorted(found - {"progress"})
 
