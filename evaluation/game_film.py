@@ -67,7 +67,12 @@ class GameFilm:
         """Film no more and end the double. Closing twice is harmless."""
         if self._rolling:
             self._rolling = False
-            self._double.close()
+            try:
+                self._double.close()
+            except Interrupted:
+                raise
+            except Exception:  # renderers fail in ways of their own here too
+                pass
 
     def _follow(self) -> VectorStep:
         if not self._scenes:

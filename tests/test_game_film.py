@@ -108,6 +108,15 @@ def test_where_nothing_can_be_drawn_the_evaluation_goes_on(tmp_path: Path) -> No
         assert "eval/return" in found and "eval/game" not in found
 
 
+def test_what_cannot_be_closed_spoils_neither_the_film_nor_the_evaluation() -> None:
+    def stuck() -> VectorEnv:
+        env = catch()
+        env.close = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+        return env
+
+    assert "eval/game" in evaluated(pictured=stuck)
+
+
 def test_a_folder_that_cannot_be_written_costs_only_the_file(tmp_path: Path) -> None:
     (tmp_path / "videos").write_text("in the way")
     assert isinstance(evaluated(tmp_path, pictured=catch)["eval/game"], Film)
