@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _BESIDE = re.compile(r"\.(.+)\.\d+\.tmp")
@@ -32,6 +33,40 @@ def write_whole(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until nobody else is in this context for `path`, to read it and write it anew.
+
+    The lock dies with the process. It is of a file beside `path`, which goes when it is given back:
+    `path` itself is replaced, and the folder of a run is locked for as long as the run is trained.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    beside = path.with_name(f".{path.name}.lock")
+    while True:
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            except OSError:
+                pass  # a file system without locks (some network ones)
+            try:
+                if not os.path.samestat(os.fstat(descriptor), beside.stat()):
+                    continue
+            except FileNotFoundError:
+                continue  # whoever held it has just removed it; the next one makes another
+            try:
+                yield
+            finally:
+                beside.unlink(missing_ok=True)
+            return
+        finally:
+            os.close(descriptor)
 
 
 def remove_unfinished(folder: Path, names: re.Pattern[str]) -> None:

@@ -76,6 +76,8 @@ def run(args: Sequence[str]) -> int:
     if len(everyone) == 1 and runs[0].manifest["algorithm"] in JUDGES:
         return _classifier(options, runs[0], device)
     forced = _check_runs(everyone, options)
+    if options.profile_picture is not None:
+        _check_profile(runs, others)
     played, trouble = play_runs(everyone, options.games, device)
     _tell(played[: len(runs)], played[len(runs) :], options, forced)
     if trouble:
@@ -139,7 +141,21 @@ def _tell(
         encoded = json.dumps(document(found, every, conditions), indent=1, allow_nan=False)
         _write(options.out, f"{encoded}\n".encode())
     if options.profile_picture is not None:
-        _write(options.profile_picture, _picture(every, options.profile_picture))
+        _draw(every, options.profile_picture)
+
+
+def _draw(groups: Sequence[Group], path: Path) -> None:
+    """Write the profiles of what played; or say why there is none, with some runs left out."""
+    from playfield.evaluation.run_groups import finite_only, unlike_games
+
+    groups, _ = finite_only(groups)
+    clause: str | None = "no run has finite scores"
+    if groups:
+        clause = unlike_games([(each.name, [run.game for run in each.runs]) for each in groups])
+    if clause is None:
+        _write(path, _picture(groups, path))
+    else:
+        print(f"not drawn     {path}: {clause}")
 
 
 def _picture(groups: Sequence[Group], path: Path) -> bytes:
@@ -192,7 +208,7 @@ def _check_runs(runs: Sequence[Run], options: Options) -> list[str]:
     """Raises `UserError` for runs that can't be played, or not together; what --force allowed."""
     from playfield.commands import stored
     from playfield.evaluation.results import read_evaluations
-    from playfield.evaluation.run_groups import game_of, unlike_rules
+    from playfield.evaluation.run_groups import unlike_rules
     from playfield.training.run_checkpoint import wanted_checkpoint
 
     folders = [each.folder.resolve() for each in runs]
@@ -212,13 +228,30 @@ def _check_runs(runs: Sequence[Run], options: Options) -> list[str]:
             f"These runs can't be put together: {clauses[0]}, and scores compare under one set of "
             "rules only. Leave some out, or --force it."
         )
-    games = {game_of(each.world) for each in runs}
-    if options.profile_picture is not None and len(games) > 1 and not _human_scored([*games]):
-        raise UserError(
-            "A profile takes scores on one scale, and not all of these games have a human score: "
-            f"{', '.join(sorted(games))}. Leave --profile-picture or some of the runs out."
-        )
     if len(runs) > 1:
         for each in runs:  # a damaged one is told now, not after hours of the others' games
             wanted_checkpoint(each, options.games.checkpoint, lambda sentence: None, stores=False)
     return clauses
+
+
+def _check_profile(runs: Sequence[Run], others: Sequence[Run]) -> None:
+    """Raises `UserError` where the games of runs can't be drawn in one picture of profiles."""
+    from playfield.evaluation.run_groups import alike, game_of, unlike_games
+
+    games = {game_of(each.world) for each in [*runs, *others]}
+    if len(games) > 1 and not _human_scored([*games]):
+        raise UserError(
+            "A profile takes scores on one scale, and not all of these games have a human score: "
+            f"{', '.join(sorted(games))}. Leave --profile-picture or some of the runs out."
+        )
+    clause = unlike_games(
+        [
+            (" + ".join(run.name for run in group), [game_of(run.world) for run in group])
+            for group in [*alike(runs), *alike(others)]
+        ]
+    )
+    if clause is not None:
+        raise UserError(
+            f"These runs have no picture of profiles: {clause}. Leave --profile-picture or some of "
+            "the runs out."
+        )

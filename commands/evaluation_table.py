@@ -33,12 +33,17 @@ def run_lines(run_name: str, evaluations: Sequence[Evaluation]) -> list[str]:
     spread = ""
     if not math.isnan(games.standard_error):
         spread = f" ± {games.standard_error:.2f} (standard error)"
-    low, high = min(games.scores), max(games.scores)
     cut = f", {games.truncated} cut by the time limit" if games.truncated else ""
     normalised = games.human_normalised
     human = "no human score is published for this environment"
-    if normalised is not None:
+    if not games.finite:
+        human = "none"
+    elif normalised is not None:
         human = f"{100 * normalised:.1f} % (0 % is random play, 100 % a professional game tester)"
+    raw = "none: a score is not finite"
+    if games.finite:
+        low, high = min(games.scores), max(games.scores)
+        raw = f"{games.mean:.2f}{spread}; median {games.median:g}, from {low:g} to {high:g}"
     lines = [
         f"run           {run_name}, checkpoint of step {games.progress:,} ({games.checkpoint})",
         f"environment   {games.env}",
@@ -46,8 +51,7 @@ def run_lines(run_name: str, evaluations: Sequence[Evaluation]) -> list[str]:
         f"games         {_quota(evaluations)}, "
         f"{sum(games.steps) / games.episodes:,.0f} steps on average{cut}",
         f"agent         {_acting(games.epsilon)}; {_seeds(evaluations)}",
-        f"raw score     {games.mean:.2f}{spread}; median {games.median:g}, "
-        f"from {low:g} to {high:g}",
+        f"raw score     {raw}",
         f"human score   {human}",
     ]
     if len(evaluations) > 1:
@@ -165,6 +169,8 @@ def _interval(found: Estimate, show: Callable[[float], str]) -> str:
 
 
 def _raw(score: float) -> str:
+    if math.isnan(score):
+        return "not finite"
     return f"{score:,.0f}" if abs(score) >= 1000 else f"{score:.2f}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,31 +55,47 @@ def play_runs(
 ) -> tuple[list[PlayedRun], list[UserError]]:
     """Every run's games, added to its evaluation.json; and the sentences where that failed.
 
-    A run's games are kept before the next one plays.
+    The games of each seed are kept before the next ones are played.
     """
-    from playfield.evaluation.results import add_evaluation
     from playfield.evaluation.run_groups import PlayedRun, settings_of
+    from playfield.training.signals import raise_at_interrupt
 
     played, trouble = [], []
+    raise_at_interrupt()  # the counter hides the cursor, and has to be able to bring it back
     with _Counter(options.episodes * options.seeds * len(runs)) as counter:
         for each in runs:
-            evaluations = _play(each, options, device, counter)
-            try:
-                for evaluation in evaluations:
-                    add_evaluation(each.folder / RESULTS, evaluation)
-            except UserError as error:
-                trouble.append(error)
+            evaluations = []
+            failed: UserError | None = None
+            for evaluation in _play(each, options, device, counter):
+                evaluations.append(evaluation)
+                failed = _keep(each, evaluation) or failed
+            if failed is not None:
+                trouble.append(failed)
             manifest = each.manifest
             settings = settings_of(each)
             played.append(
-                PlayedRun(each.name, manifest["algorithm"], manifest["seed"], settings, evaluations)
+                PlayedRun(
+                    *(each.name, manifest["algorithm"], manifest["seed"], settings),
+                    evaluations=tuple(evaluations),
+                )
             )
     return played, trouble
 
 
+def _keep(run: Run, evaluation: Evaluation) -> UserError | None:
+    """Add it to the run's evaluation.json; what went wrong, where that failed."""
+    from playfield.evaluation.results import add_evaluation
+
+    try:
+        add_evaluation(run.folder / RESULTS, evaluation)
+    except UserError as error:
+        return error
+    return None
+
+
 def _play(
     run: Run, options: GameOptions, device: torch.device, counter: _Counter
-) -> tuple[Evaluation, ...]:
+) -> Iterator[Evaluation]:
     """The games of one run: an evaluation for each seed, in environments made anew for it."""
     from datetime import UTC, datetime
 
@@ -90,7 +106,6 @@ def _play(
     checkpoint = stored.stored_checkpoint(run, options.checkpoint, stores=False)
     saved = read_evaluations(run.folder / RESULTS) if options.reuse else []
     num_envs = min(options.num_envs, options.episodes)
-    evaluations = []
     for seed in _game_seeds(run, options):
         conditions: dict[str, Any] = {
             "checkpoint": checkpoint.path.name,
@@ -103,8 +118,8 @@ def _play(
         try:
             known = _saved(saved, env.spec, options.episodes, conditions)
             if known is not None:
-                evaluations.append(known)
                 counter.add(options.episodes)
+                yield known
                 continue
             games = play_games(
                 env,
@@ -117,8 +132,7 @@ def _play(
         finally:
             env.close()
         finished_at = datetime.now(UTC).isoformat(timespec="seconds")
-        evaluations.append(summarise(games, env.spec, **conditions, finished_at=finished_at))
-    return tuple(evaluations)
+        yield summarise(games, env.spec, **conditions, finished_at=finished_at)
 
 
 def _saved(

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from playfield.evaluation.human_scores import human_normalised
-from playfield.evaluation.results import entry
-from playfield.evaluation.run_groups import Group
+from playfield.evaluation.results import entry, finite_or_none
+from playfield.evaluation.run_groups import Group, finite_only
 from playfield.evaluation.statistics import (
     FEWEST_RUNS,
     LEVEL,
@@ -94,10 +94,17 @@ class Aggregates:
 def aggregate(groups: Sequence[Group], against: Sequence[Group] = ()) -> Aggregates:
     """The statistics of all groups; improvements of each of `groups` over each of `against`.
 
-    With nothing to hold them against, `groups` are held against one another.
+    With nothing to hold them against, `groups` are held against one another. Runs with a score
+    that is not finite are left out, which a note tells.
     """
+    among_themselves = not against
+    groups, out = finite_only(groups)
+    against, also_out = finite_only(against)
     every = [*groups, *against]
-    over, notes = [], list(_notes(every))
+    over, notes = [], []
+    for run in [*out, *also_out]:
+        notes.append(f"Run {run.name!r} has scores that are not finite, and counts nowhere.")
+    notes += _notes(every)
     for group in every:
         try:
             found = _over_games(group)
@@ -108,7 +115,9 @@ def aggregate(groups: Sequence[Group], against: Sequence[Group] = ()) -> Aggrega
             over.append(found)
     if len({found.games for found in over}) > 1:
         notes.append("The groups played different games: their averages over games don't compare.")
-    pairs = itertools.product(groups, against) if against else itertools.combinations(groups, 2)
+    pairs: Iterator[tuple[Group, Group]] = itertools.product(groups, against)
+    if among_themselves:
+        pairs = itertools.combinations(groups, 2)
     return Aggregates(
         on_games=tuple(
             _on_game(group, game)
@@ -146,7 +155,7 @@ def document(
                         "name": run.name,
                         "seed": run.seed,
                         "game": run.game,
-                        "mean": run.games.mean,
+                        "mean": finite_or_none(run.games.mean),
                         "human_normalised": run.games.human_normalised,
                         "evaluations": [entry(each) for each in run.evaluations],
                     }
@@ -237,6 +246,8 @@ def _scored(games: Sequence[str]) -> list[str]:
 
 def _notes(groups: Sequence[Group]) -> Iterator[str]:
     """What a reader has to know of the runs before believing anything made of them."""
+    if not groups:
+        return
     games = sorted({game for group in groups for game in group.games})
     unscored = [game for game in games if game not in _scored(games)]
     if unscored and len(games) > 1:

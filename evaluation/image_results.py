@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from playfield.atomic import write_atomically
+from playfield.atomic import alone, write_atomically
 from playfield.errors import DamagedFileError, UserError
 from playfield.evaluation.images import CONDITIONS, ImageMetrics
 
@@ -109,7 +106,7 @@ def add_image_evaluation(path: Path, evaluation: ImageEvaluation) -> None:
     `UserError` where that can't be, and `DamagedFileError` for a file that holds something else.
     """
     try:
-        with _alone(path):
+        with alone(path):
             kept = [
                 old for old in read_image_evaluations(path) if not old.same_conditions(evaluation)
             ]
@@ -122,40 +119,6 @@ def add_image_evaluation(path: Path, evaluation: ImageEvaluation) -> None:
             f"{path} cannot be written ({error.strerror}); the result above is not saved: make "
             "room or give this user the right to write there, and evaluate again."
         ) from error
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Wait until nobody else is in this context for `path`; the lock dies with the process.
-
-    It is of a file beside `path`, which goes when it is given back: `path` itself is replaced, and
-    the folder of a run is locked for as long as the run is trained.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    beside = path.with_name(f".{path.name}.lock")
-    while True:
-        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            except OSError:
-                pass  # a file system without locks (some network ones)
-            try:
-                if not os.path.samestat(os.fstat(descriptor), beside.stat()):
-                    continue
-            except FileNotFoundError:
-                continue  # whoever held it has just removed it; the next one makes another
-            try:
-                yield
-            finally:
-                beside.unlink(missing_ok=True)
-            return
-        finally:
-            os.close(descriptor)
 
 
 def _entry(evaluation: ImageEvaluation) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from playfield.atomic import alone, write_atomically
 from playfield.errors import DamagedFileError, UserError
 from playfield.evaluation.human_scores import human_normalised
 
@@ -39,24 +39,30 @@ class Evaluation:
     finished_at: str  # ISO 8601, UTC
 
     @property
+    def finite(self) -> bool:
+        """Whether every score is a finite number; an environment may give rewards that are not."""
+        return all(map(math.isfinite, self.scores))
+
+    @property
     def mean(self) -> float:
-        return statistics.fmean(self.scores)
+        """NaN where a score is not finite, as is the median."""
+        return statistics.fmean(self.scores) if self.finite else math.nan
 
     @property
     def median(self) -> float:
-        return statistics.median(self.scores)
+        return statistics.median(self.scores) if self.finite else math.nan
 
     @property
     def standard_error(self) -> float:
-        """Of the mean over games; NaN for a single game."""
-        if len(self.scores) < 2:
+        """Of the mean over games; NaN for a single game and where a score is not finite."""
+        if len(self.scores) < 2 or not self.finite:
             return math.nan
         return statistics.stdev(self.scores) / math.sqrt(len(self.scores))
 
     @property
     def human_normalised(self) -> float | None:
         """The mean score where random play is 0 and a human tester 1; None without such scores."""
-        return human_normalised(self.env, self.mean)
+        return human_normalised(self.env, self.mean) if self.finite else None
 
     def same_conditions(self, other: Evaluation) -> bool:
         """Whether `other` is this evaluation repeated."""
@@ -146,17 +152,16 @@ def read_evaluations(path: Path) -> list[Evaluation]:
 def add_evaluation(path: Path, evaluation: Evaluation) -> None:
     """Write `evaluation` after those already in `path`; a repetition takes the old one's place.
 
-    The file is replaced at once, so a crash leaves the old one whole.
+    The file is replaced at once, so a crash leaves the old one whole, and of two who add to it
+    neither loses the other's. Raises `UserError` where it can't be written, and `DamagedFileError`
+    for a file that holds something else.
     """
-    kept = [old for old in read_evaluations(path) if not old.same_conditions(evaluation)]
-    document = {"format": FORMAT, "evaluations": [entry(e) for e in [*kept, evaluation]]}
-    beside = path.with_name(path.name + ".part")
     try:
-        with beside.open("w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        with alone(path):
+            kept = [old for old in read_evaluations(path) if not old.same_conditions(evaluation)]
+            document = {"format": FORMAT, "evaluations": [entry(e) for e in [*kept, evaluation]]}
+            text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+            write_atomically(path, text.encode())
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror}); the result above is not saved: "
@@ -165,14 +170,22 @@ def add_evaluation(path: Path, evaluation: Evaluation) -> None:
 
 
 def entry(evaluation: Evaluation) -> dict[str, Any]:
-    """The record as JSON, and what follows from it: files can be read without this code."""
+    """The record as JSON, and what follows from it: files can be read without this code.
+
+    JSON has no word for a number that is not finite: it is null.
+    """
     derived = {
-        "mean": evaluation.mean,
-        "median": evaluation.median,
-        "standard_error": None if evaluation.episodes < 2 else evaluation.standard_error,
+        "scores": [finite_or_none(score) for score in evaluation.scores],
+        "mean": finite_or_none(evaluation.mean),
+        "median": finite_or_none(evaluation.median),
+        "standard_error": finite_or_none(evaluation.standard_error),
         "human_normalised": evaluation.human_normalised,
     }
     return asdict(evaluation) | derived
+
+
+def finite_or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _evaluation(path: Path, number: int, found: object) -> Evaluation:
@@ -188,6 +201,7 @@ def _evaluation(path: Path, number: int, found: object) -> Evaluation:
         ):
             raise DamagedFileError(_damaged(path, f'"{name}" of {where} is not a {kind.__name__}'))
         fields[name] = value
+    fields["scores"] = [math.nan if score is None else score for score in fields["scores"]]
     for name in ("scores", "steps"):
         numbers = all(isinstance(v, int | float) for v in fields[name])
         if not numbers or len(fields[name]) != fields["episodes"] or not fields[name]:

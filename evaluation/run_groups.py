@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from playfield.envs.protocols import AtariProtocol
 from playfield.evaluation.human_scores import atari_game
 from playfield.evaluation.results import Evaluation, pooled
 from playfield.training.run import Run
+from playfield.training.run_card import flattened
+
+T = TypeVar("T")
 
 #: The fields of an Atari protocol that are rules; what is recorded beside them (the game, its
 #: actions, ale-py's version) is for reading.
@@ -85,7 +88,7 @@ def game_of(env: str) -> str:
 def settings_of(run: Run) -> dict[str, Any]:
     """What `run` learned with, by dotted names; neither its seed nor its environment."""
     manifest = run.manifest
-    settings = dict(_flat(manifest["config"], ""))
+    settings = dict(flattened(manifest["config"]))
     settings["steps"] = manifest["training"].get("steps")
     origin = manifest.get("init")
     if origin is not None:
@@ -100,7 +103,9 @@ def group_runs(runs: Sequence[PlayedRun], others: Sequence[PlayedRun] = ()) -> l
 
     A group is called by its algorithm, with a number where there are more of that algorithm.
     """
-    sides = [_alike(runs), _alike(others)]
+    sides = [
+        _by_settings(side, lambda run: (run.algorithm, run.settings)) for side in (runs, others)
+    ]
     every = [members for side in sides for members in side]
     of_algorithm = Counter(members[0].algorithm for members in every)
     numbers: Counter[str] = Counter()
@@ -119,6 +124,45 @@ def group_runs(runs: Sequence[PlayedRun], others: Sequence[PlayedRun] = ()) -> l
                 )
             )
     return groups
+
+
+def finite_only(groups: Sequence[Group]) -> tuple[list[Group], list[PlayedRun]]:
+    """`groups` without the runs that have a score which is not finite; and those runs.
+
+    A group of nothing else is left out.
+    """
+    kept = [
+        replace(group, runs=tuple(run for run in group.runs if run.games.finite))
+        for group in groups
+    ]
+    out = [run for group in groups for run in group.runs if not run.games.finite]
+    return [group for group in kept if group.runs], out
+
+
+def alike(runs: Sequence[Run]) -> list[list[Run]]:
+    """`runs` as `group_runs` will put them together, before their agents have played."""
+    return _by_settings(runs, lambda run: (run.manifest["algorithm"], settings_of(run)))
+
+
+def unlike_games(groups: Sequence[tuple[str, Sequence[str]]]) -> str | None:
+    """Why groups can't share a performance profile: a clause, or None where they can.
+
+    A group is its name and the game of each of its runs. A profile counts every game alike, and
+    those of groups compare on the same games.
+    """
+    counted = [(name, Counter(sorted(games))) for name, games in groups]
+    for name, counts in counted:
+        if len(set(counts.values())) > 1:
+            told = ", ".join(f"{count} of {game}" for game, count in counts.items())
+            return f"the runs of {name} are {told}, and a profile takes as many of each"
+    (first, wanted), *rest = counted
+    for name, counts in rest:
+        if counts.keys() != wanted.keys():
+            return (
+                f"{first} has runs of {', '.join(wanted)} and {name} of {', '.join(counts)}, and "
+                "profiles compare on the same games"
+            )
+    return None
 
 
 def unlike_rules(runs: Sequence[Run]) -> list[str]:
@@ -156,11 +200,13 @@ def _rules(run: Run) -> dict[str, Any]:
     return dict(protocol)
 
 
-def _alike(runs: Sequence[PlayedRun]) -> list[list[PlayedRun]]:
-    groups: dict[str, list[PlayedRun]] = {}
+def _by_settings(
+    runs: Sequence[T], settings: Callable[[T], tuple[str, Mapping[str, Any]]]
+) -> list[list[T]]:
+    """`runs` in lists of one algorithm and the same settings, in the order of their firsts."""
+    groups: dict[str, list[T]] = {}
     for run in runs:
-        key = json.dumps([run.algorithm, run.settings], sort_keys=True)
-        groups.setdefault(key, []).append(run)
+        groups.setdefault(json.dumps(settings(run), sort_keys=True), []).append(run)
     return list(groups.values())
 
 
@@ -172,11 +218,3 @@ def _distinct(settings: Mapping[str, Any], rivals: Sequence[Mapping[str, Any]]) 
         for name in names
         if any(each.get(name) != settings.get(name) for each in rivals)
     }
-
-
-def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, value

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from playfield.evaluation.charts import Series
+from playfield.evaluation.statistics import FEWEST_RUNS
 
 #: Points of a line, beyond which they become means.
 POINTS = 400
@@ -32,8 +33,9 @@ def mean_of_runs(
 ) -> Series:
     """The mean of `runs`, pairs of x ascending and y `[N]`, with its 95 % interval by Student's t.
 
-    Each run is smoothed before, as `moving_mean` does. One run has no interval. Runs that share no
-    x, or one without a finite point, leave a line without points.
+    Each run is smoothed before, as `moving_mean` does. Fewer than `FEWEST_RUNS` have no interval:
+    that of two is so wide that it hides the lines. Runs that share no x, or one without a finite
+    point, leave a line without points.
     """
     curves = [_finite(x, moving_mean(y, smooth)) for x, y in runs]
     if not curves or not all(len(x) for x, _ in curves):
@@ -49,7 +51,7 @@ def mean_of_runs(
         at = np.linspace(first, last, POINTS)
         values = np.stack([_means_around(at, x, y) for x, y in curves])
     mean = values.mean(axis=0)  # [runs, P] -> [P]
-    if len(curves) == 1:
+    if len(curves) < FEWEST_RUNS:
         return Series(label, at, mean)
     error = values.std(axis=0, ddof=1) / math.sqrt(len(curves))
     half = t_quantile(len(curves) - 1) * error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from atari_100k_scores import DIAMOND, SIMPLE
@@ -128,6 +129,20 @@ def test_every_group_is_held_against_those_it_was_asked_to_be() -> None:
         ("dqn", "pqn", 0.5),
         ("ppo", "pqn", 0.0),
     ]
+
+
+def test_a_run_with_a_score_that_is_not_finite_counts_nowhere_and_is_named() -> None:
+    runs = [played(at, seed=at) for at in range(5)]
+    spoilt = [played(math.nan, seed=5, name="spoilt"), played(math.inf, algorithm="ppo")]
+    groups, _ = group_runs(runs + spoilt)
+    result = aggregate(groups)
+    assert result.on_games == found(runs).on_games
+    assert any("'spoilt'" in note and "not finite" in note for note in result.notes)
+    encoded = json.dumps(document(result, groups, {}), allow_nan=False)
+    assert json.loads(encoded)["groups"][0]["runs"][5]["mean"] is None
+    nothing = found(spoilt)
+    assert (nothing.on_games, nothing.improvements, len(nothing.notes)) == ((), (), 2)
+    assert found(runs, spoilt).improvements == ()
 
 
 def test_the_document_holds_every_game_and_is_plain_json() -> None:

@@ -133,7 +133,7 @@ def test_a_folder_without_permission_is_told(playfield: CommandLine) -> None:
 def test_a_score_that_cannot_be_saved_is_still_printed(
     playfield: CommandLine, catch_run: Path
 ) -> None:
-    (catch_run / "evaluation.json.part").mkdir()
+    (catch_run / ".evaluation.json.lock").mkdir()
     result = playfield("eval", "catch", "--episodes", "2", "--threads", "1")
     assert result.code == 2
     assert "raw score" in result.out

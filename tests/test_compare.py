@@ -52,6 +52,12 @@ def test_one_run_has_its_own_points_and_no_interval() -> None:
     assert (line.x.tolist(), line.mean.tolist(), line.low) == ([3, 11], [1, 2], None)
 
 
+def test_two_runs_have_a_mean_and_no_interval() -> None:
+    x = np.array([0, 10])
+    line = mean_of_runs("a", [(x, np.array([1.0, 2.0])), (x, np.array([3.0, 6.0]))])
+    assert (line.mean.tolist(), line.low, line.high) == ([2, 4], None, None)
+
+
 def test_runs_that_log_at_other_steps_meet_between_them() -> None:
     rising = (np.array([0, 100]), np.array([0.0, 100.0]))
     falling = (np.array([0, 30, 100]), np.array([0.0, -30.0, -100.0]))
@@ -140,7 +146,7 @@ def test_runs_of_other_steps_are_other_runs(tmp_path: Path) -> None:
 
 
 def test_two_settings_are_drawn_beside_each_other(playfield: CommandLine, tmp_path: Path) -> None:
-    for seed, offset in ((1, -1.0), (2, 1.0)):
+    for seed, offset in ((1, -1.0), (2, 1.0), (3, 0.0)):
         low, high = {"config": {"lr": 0.1}, "seed": seed}, {"config": {"lr": 0.2}, "seed": seed}
         make_run(playfield.root, f"low-{seed}", steady(3 + offset), **low)
         make_run(playfield.root, f"high-{seed}", steady(8 + offset), **high)
@@ -148,11 +154,11 @@ def test_two_settings_are_drawn_beside_each_other(playfield: CommandLine, tmp_pa
         result = playfield("compare", "low-*", "high-*", "--out", str(tmp_path / name))
         assert (result.code, result.err) == (0, "")
         assert (tmp_path / name).stat().st_size > 1000
-    # Two seeds one off their mean: half the interval is 12.7062 times 1.
-    assert "A  lr=0.1     2  100     3  -9.706 to 15.71" in result.out
-    assert "B  lr=0.2     2  100     8  -4.706 to 20.71" in result.out
+    # Three seeds one apart: half the interval is 4.3027 times the root of a third.
+    assert "A  lr=0.1     3  100     3  0.5158 to 5.484" in result.out
+    assert "B  lr=0.2     3  100     8   5.516 to 10.48" in result.out
     assert "lr: A 0.1, B 0.2" in result.out
-    assert "A  low-1 (seed 1), low-2 (seed 2)" in result.out
+    assert "A  low-1 (seed 1), low-2 (seed 2), low-3 (seed 3)" in result.out
     assert "Student's t" in result.out
 
 

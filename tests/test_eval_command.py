@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
+import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from PIL import Image
 from played_agents import evaluation, played
 
 from playfield.commands.evaluation_table import group_lines, run_lines
+from playfield.evaluation import games as whole_games
 from playfield.evaluation.aggregates import aggregate
 from playfield.evaluation.results import read_evaluations
 from playfield.evaluation.run_groups import group_runs
@@ -120,6 +124,52 @@ def test_games_of_the_same_conditions_are_reused_when_asked(
         playfield("eval", "catch", *QUICK, "--reuse", "--epsilon", "0.5", "--debug")
 
 
+@pytest.mark.filterwarnings("error")
+def test_scores_that_are_not_finite_are_told_and_stored_and_end_nothing(
+    playfield: CommandLine,
+    clone: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    clone("second", seed=1)
+    play_games = whole_games.play_games
+
+    def spoilt(*args: Any, **kwargs: Any) -> list[whole_games.Game]:
+        return [replace(game, score=math.inf) for game in play_games(*args, **kwargs)]
+
+    monkeypatch.setattr("playfield.evaluation.games.play_games", spoilt)
+    alone = playfield("eval", "catch", *QUICK)
+    assert alone.code == 0 and "raw score     none: a score is not finite" in alone.out
+    out, picture = tmp_path / "all.json", tmp_path / "profiles.png"
+    files = ("--out", str(out), "--profile-picture", str(picture))
+    result = playfield("eval", "catch", "second", *QUICK, *files)
+    assert result.code == 0, result
+    assert "Run 'second' has scores that are not finite" in result.out
+    assert "not drawn" in result.out and not picture.exists()
+    assert json.loads(out.read_text())["groups"][0]["runs"][0]["mean"] is None
+
+
+def test_an_interrupt_keeps_the_seeds_that_were_played_and_reuse_goes_on(
+    playfield: CommandLine, catch_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play_games, seeds = whole_games.play_games, []
+
+    def play(*args: Any, **kwargs: Any) -> list[whole_games.Game]:
+        seeds.append(kwargs["seed"])
+        if len(seeds) == 2:
+            assert signal.getsignal(signal.SIGINT) is not signal.SIG_DFL, "would end at once"
+            signal.raise_signal(signal.SIGINT)
+        return play_games(*args, **kwargs)
+
+    monkeypatch.setattr("playfield.evaluation.games.play_games", play)
+    assert playfield("eval", "catch", *QUICK, "--seeds", "3").code == 130
+    (kept,) = read_evaluations(catch_run / "evaluation.json")
+    assert kept.seed == seeds[0]
+    assert playfield("eval", "catch", *QUICK, "--seeds", "3", "--reuse").code == 0
+    assert len(read_evaluations(catch_run / "evaluation.json")) == 3
+    assert len(seeds) == 4 and seeds[2] == seeds[1]  # the first seed is not played again
+
+
 # --- what is refused ---
 
 
@@ -193,11 +243,26 @@ def test_a_profile_over_scales_that_differ_is_refused(
     assert "one scale" in no_games(playfield, *args)
 
 
+def test_profiles_of_uneven_or_other_games_are_refused_before_a_game_is_played(
+    playfield: CommandLine, clone: Callable[..., Path]
+) -> None:
+    atari = {"env": "ALE/Pong-v5", "protocol": {"name": "machado2018"}}
+    for at in (1, 2):
+        clone(f"pong-{at}", seed=at, **atari)
+    clone("breakout", **atari | {"env": "ALE/Breakout-v5"})
+    clone("other", **atari | {"env": "ALE/Breakout-v5"}, config={"n_step": 2})
+    picture = ("--profile-picture", "profiles.svg")
+    uneven = no_games(playfield, "pong-1", "pong-2", "breakout", *QUICK, *picture)
+    assert "1 of breakout, 2 of pong" in uneven and "Leave --profile-picture" in uneven
+    unlike = no_games(playfield, "pong-1", "other", *QUICK, *picture)
+    assert "pong-1 has runs of pong and other of breakout" in unlike
+
+
 def test_scores_of_one_run_that_cannot_be_saved_cost_no_other_its_own(
     playfield: CommandLine, clone: Callable[..., Path], catch_run: Path
 ) -> None:
     second = clone("second", seed=1)
-    (catch_run / "evaluation.json.part").mkdir()
+    (catch_run / ".evaluation.json.lock").mkdir()
     result = playfield("eval", "catch", "second", *QUICK)
     assert result.code == 2
     assert "catch/evaluation.json cannot be written" in result.err

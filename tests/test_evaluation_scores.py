@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,6 +142,41 @@ def test_a_single_game_is_written_as_plain_json(tmp_path: Path) -> None:
     assert read_evaluations(path)[0].scores == (5.0,)
 
 
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_not_finite_is_null_and_leaves_no_mean(
+    tmp_path: Path, score: float
+) -> None:
+    path = tmp_path / "evaluation.json"
+    add_evaluation(path, evaluation(scores=(5.0, score, -score)))
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    (written,) = json.loads(path.read_text(), parse_constant=refuse)["evaluations"]
+    assert written["scores"] == [5.0, None, None]
+    derived = ("mean", "median", "standard_error", "human_normalised")
+    assert [written[name] for name in derived] == [None] * 4
+    (read,) = read_evaluations(path)
+    assert read.scores[0] == 5.0 and all(map(math.isnan, read.scores[1:]))
+    assert not read.finite and math.isnan(read.mean) and read.human_normalised is None
+
+
+def test_of_those_who_add_at_the_same_time_none_loses_anothers(tmp_path: Path) -> None:
+    path, count, rounds = tmp_path / "evaluation.json", 4, 5
+    barrier = threading.Barrier(count, timeout=20)  # where one fails, the others are not kept
+
+    def add(writer: int) -> None:
+        for number in range(rounds):
+            barrier.wait()
+            add_evaluation(path, evaluation(seed=rounds * writer + number))
+
+    with ThreadPoolExecutor(count) as pool:
+        for done in [pool.submit(add, writer) for writer in range(count)]:
+            done.result()
+    assert sorted(each.seed for each in read_evaluations(path)) == list(range(count * rounds))
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [
@@ -172,7 +209,7 @@ def test_scores_that_are_not_one_per_game_are_damage(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
     path = tmp_path / "evaluation.json"
     add_evaluation(path, evaluation())
-    (tmp_path / "evaluation.json.part").mkdir()  # the place of the new file is taken
+    (tmp_path / ".evaluation.json.lock").mkdir()  # nobody can have it to themselves
     with pytest.raises(UserError, match="cannot be written"):
         add_evaluation(path, evaluation(seed=11))
     assert read_evaluations(path) == [evaluation()]

@@ -15,6 +15,7 @@ from playfield.evaluation.run_groups import (
     game_of,
     group_runs,
     settings_of,
+    unlike_games,
     unlike_rules,
 )
 from playfield.training.run import Run
@@ -89,6 +90,14 @@ def test_games_that_make_no_matrix_are_refused() -> None:
     ((group,), _) = group_runs([played(1, "CartPole-v1")])
     with pytest.raises(ValueError, match="no human score"):
         group.normalised(["CartPole-v1"])
+
+
+def test_groups_share_a_profile_with_the_same_games_and_as_many_runs_of_each() -> None:
+    assert unlike_games([("a", ["pong", "breakout"]), ("b", ["breakout", "pong"] * 2)]) is None
+    uneven = unlike_games([("a", ["pong"]), ("b", ["pong", "breakout", "pong"])])
+    assert uneven is not None and "the runs of b are 1 of breakout, 2 of pong" in uneven
+    other = unlike_games([("a", ["pong"]), ("b", ["breakout"])])
+    assert other is not None and "a has runs of pong and b of breakout" in other
 
 
 def test_a_game_has_one_name_in_every_spelling() -> None:
