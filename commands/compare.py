@@ -36,8 +36,8 @@ ROWS = 14
 class Options:
     """Draw curves of runs in one chart, in the terminal and, with --out, as PNG or SVG.
 
-    Runs that differ by their seeds alone are one line: their mean, and its 95 % interval by
-    Student's t over the seeds. What tells the lines apart is listed. Runs on different games, data
+    Runs that differ by their seeds alone are one line: their mean, and of three runs or more its
+    95 % interval by Student's t over the seeds. What tells the lines apart is listed. Runs on different games, data
     or protocols are refused, because their numbers mean different things.
     """
 
@@ -266,11 +266,10 @@ def _notes(drawn: Sequence[Line], series: Sequence[Series], options: Options) ->
     from playfield.evaluation.terminal_chart import LETTERS
 
     notes = []
+    if any(len(line.runs) > 1 for line in drawn):
+        notes.append("A line is the mean over its runs, as far as all of them go.")
     if any(each.low is not None for each in series):
-        notes.append(
-            "A line is the mean over its runs, as far as all of them go; dotted is its 95 % "
-            "interval by Student's t over the runs."
-        )
+        notes.append("Dotted is its 95 % interval by Student's t over the runs.")
     if options.smooth > 1:
         notes.append(f"Each run is smoothed: a moving mean of {options.smooth} points.")
     if options.average:
