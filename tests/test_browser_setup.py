@@ -14,6 +14,9 @@ SCRIPT = ROOT / ".ci" / "browser"
 SKIPPED = 75  # EX_TEMPFAIL
 CLOSING = "=================== 7 passed, 2 skipped in 3.21s ==================="
 
+#: What make tells those it starts, which these tests may be.
+FROM_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"}
+
 
 def said(programs: Path, code: int = SKIPPED, **environment: str) -> str:
     """What the script prints where there is nothing but `programs`; it has to exit with `code`."""
@@ -64,7 +67,8 @@ def test_make_passes_where_it_was_skipped_and_where_it_passed(
     (tmp_path / ".ci").mkdir()
     script(tmp_path / ".ci" / "browser", f'echo "with $*"; exit {code}')
     command = ["make", "--old-file=venv", "test-browser", "PYTEST_ARGS=-q -x"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    mine = {name: value for name, value in os.environ.items() if name not in FROM_MAKE}
+    done = subprocess.run(command, cwd=tmp_path, env=mine, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "with -q -x", done
     assert (done.returncode == 0) == passes
 
