@@ -70,7 +70,7 @@ DATA: Mapping[str, ImageSet] = {
     for each in (
         ImageSet(
             "digits", "8×8 digits", "digits,split=train", "digits,split=test",
-            labelled=True, number=1_498, minutes=4.0, seeds=(0, 1, 2), columns=20, scale=4,
+            labelled=True, number=1_498, minutes=5.0, seeds=(0, 1, 2), columns=20, scale=4,
         ),
         ImageSet(
             "breakout", "frames of Breakout at 32×32",
