@@ -37,8 +37,8 @@ class Options:
     """Draw curves of runs in one chart, in the terminal and, with --out, as PNG or SVG.
 
     Runs that differ by their seeds alone are one line: their mean, and of three runs or more its
-    95 % interval by Student's t over the seeds. What tells the lines apart is listed. Runs on different games, data
-    or protocols are refused, because their numbers mean different things.
+    95 % interval by Student's t over the seeds. What tells the lines apart is listed. Runs on
+    different games, data or protocols are refused, because their numbers mean different things.
     """
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
