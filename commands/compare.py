@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from playfield.evaluation.charts import Series
     from playfield.evaluation.comparison import Line
     from playfield.evaluation.terminal_chart import Abilities
-    from playfield.training.curves import Curve
+    from playfield.training.curves import Curve, Curves
     from playfield.training.run import Run
 
 #: A chart that has to be told apart by letters has no more lines than these.
 MOST_LINES = 24
 #: Letters of a label that are left in however narrow a terminal.
 SHORTEST = 8
+#: Files that are read at once; each is held in memory, twice or so, while it is.
+READERS = 2
 #: Lines of text that a chart is high.
 ROWS = 14
 
@@ -125,16 +127,23 @@ def _default_metric(runs: Sequence[Run]) -> str:
 
 def _curves(runs: Sequence[Run], metric: str, options: Options) -> dict[str, Curve]:
     """The curve of each run that has points of `metric`, by its name; the others are told."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from playfield.training.curves import read_curves
 
-    curves = {}
-    for each in runs:
+    def read(run: Run) -> Curves | None:
         try:
-            found = read_curves(each.metrics_path, [metric], clock=options.x == "time")
+            return read_curves(run.metrics_path, [metric], clock=options.x == "time")
         except FileNotFoundError:
-            found = None  # nothing is logged yet
+            return None  # nothing is logged yet
         except OSError as error:
-            raise UserError(f"Can't read {each.metrics_path}: {error.strerror}.") from None
+            raise UserError(f"Can't read {run.metrics_path}: {error.strerror}.") from None
+
+    curves = {}
+    # Most of it is numpy's and the disk's work, during which other threads get on.
+    with ThreadPoolExecutor(READERS) as pool:
+        read_ones = list(pool.map(read, runs))
+    for each, found in zip(runs, read_ones, strict=True):
         if found is not None and found.damage is not None:
             report(found.damage)
         curve = None if found is None else found.curves[metric]
