@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
-from tensorboard_pages import Pages
+from tensorboard_back_end import Pages
 
 from playfield.training import event_file
 from playfield.training.histograms import buckets

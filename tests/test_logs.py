@@ -18,7 +18,7 @@ import torch
 from fake_trainer import FakeTrainer, SilentDisplay, manifest
 from PIL import Image
 from tensorboard.plugins.hparams import api_pb2
-from tensorboard_pages import Pages
+from tensorboard_back_end import Pages
 
 from playfield.agents.training import AgentTrainingConfig
 from playfield.training import event_file, logs
