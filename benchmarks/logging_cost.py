@@ -1,9 +1,11 @@
 """What logging costs: training with curves on and off, in steps per second, in one run.
 
 DQN and PPO train on Pong as `playfield train` does, and the curves are switched on and off from one
-block of steps to the next: on, the loop sums up what steps report and both files are written in
-their thread; off, neither happens. All blocks have the same number of steps and of updates. The
-cost is the median over pairs of neighbouring blocks of how much longer the one that logs takes.
+block of steps to the next: on, the loop sums up what steps report, and both files are written in
+their thread; off, none of this happens. Distributions of weights, which a run writes with its
+checkpoints, every 250,000 steps by default, are written in each block that logs, thirty times as
+often. All blocks have the same number of steps and of updates. The cost is the median over pairs
+of neighbouring blocks of how much longer the one that logs takes.
 
     python benchmarks/logging_cost.py
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -31,8 +33,8 @@ from measure import (
 )
 from training_speed import ENDLESS, train_playfield
 
-from playfield.training.logs import MetricsLog
-from playfield.training.metrics import Point, Recorder
+from playfield.training.metrics import Recorder
+from playfield.training.session_log import SessionLog
 from playfield.training.trainer import Metrics
 
 ENV = "PongNoFrameskip-v4"
@@ -54,6 +56,7 @@ class Switch:
         self.stolen: list[float] = []  # seconds in them that other machines on the host had
         self._block = block
         self._blocks = 2 * pairs
+        self.weights_due = False  # once in each block that logs
         self._turn: int | None = None  # the progress that ends this block; None while warming up
 
     def over(self, progress: int, updates: int) -> bool:
@@ -71,6 +74,7 @@ class Switch:
 
     def _begin(self, progress: int) -> None:
         self._turn = progress + self._block
+        self.weights_due = self.on
         self._begun, self._stolen = time.perf_counter(), stolen_seconds()
 
 
@@ -83,16 +87,18 @@ def switched(switch: Switch) -> Iterator[None]:
             if switch.on:
                 super().add(progress, metrics)
 
-    class SwitchedLog(MetricsLog):
-        def write(
-            self, progress: int, values: Mapping[str, float], finished: Sequence[Point] = ()
-        ) -> None:
-            if switch.on:
-                super().write(progress, values, finished)
+    class SwitchedLog(SessionLog):
+        def write_interval(self, progress: int, minutes: float) -> bool:
+            if not switch.on:
+                return False
+            if switch.weights_due:
+                self.write_weights(progress)
+                switch.weights_due = False
+            return super().write_interval(progress, minutes)
 
     with (
         mock.patch("playfield.training.loop.Recorder", SwitchedRecorder),
-        mock.patch("playfield.training.session_log.MetricsLog", SwitchedLog),
+        mock.patch("playfield.training.loop.SessionLog", SwitchedLog),
     ):
         yield
 
