@@ -42,8 +42,8 @@ WANTED = 0.02  # of the time without
 ENVS = 8
 #: Steps per environment in a rollout of PPO's.
 ROLLOUT, QUICK_ROLLOUT = 128, 16
-#: Steps of a block: whole rollouts of PPO, and eight points of the curves.
-BLOCK, QUICK_BLOCK = 8_192, 128
+#: Steps of a block: whole rollouts of PPO, and four points of the curves.
+BLOCK, QUICK_BLOCK = 4_096, 128
 PAIRS, QUICK_PAIRS = 16, 2
 
 

@@ -39,9 +39,10 @@ R3GAN = GANConfig(
     ),
     ema=EMAConfig(ema_half_life=50_000),
 )
-#: On digits a penalty that stays finds more of them than one that falls, and so do twice as many
-#: steps, each twice as long, from as many images; four times as long, it collapses.
-R3GAN_TINY = replace(
+#: For minutes on two cores. On digits a penalty that stays finds more of them than one that falls,
+#: and so do twice as many steps, each twice as long, from as many images; four times as long, it
+#: collapses.
+R3GAN_IN_MINUTES = replace(
     R3GAN,
     batch_size=32,
     final_penalty_weight=None,
@@ -68,7 +69,7 @@ WGAN_GP = GANConfig(
     ema=EMAConfig(ema_half_life=50_000),
 )
 #: Minutes are few for steps as short as the paper's.
-WGAN_GP_TINY = replace(WGAN_GP, optimizer=replace(WGAN_GP.optimizer, learning_rate=5e-4))
+WGAN_GP_IN_MINUTES = replace(WGAN_GP, optimizer=replace(WGAN_GP.optimizer, learning_rate=5e-4))
 #: Miyato et al. 2018, their settings for CIFAR-10.
 SNGAN = GANConfig(
     batch_size=64,
@@ -81,19 +82,23 @@ SNGAN = GANConfig(
 )
 #: In minutes those make fewer than two thousand steps of the generator, which then doesn't know one
 #: class from another. Five times as many, each five times as long, paint digits.
-SNGAN_TINY = replace(
+SNGAN_IN_MINUTES = replace(
     SNGAN,
     discriminator_steps=1,
     optimizer=replace(SNGAN.optimizer, learning_rate=1e-3),
 )
 
 
-def _larger(config: GANConfig, nets: str) -> tuple[Larger, ...]:
-    """`config` on the larger nets of this kind."""
-    norm = config.net.discriminator_norm
+def _larger(in_minutes: GANConfig, papers: GANConfig, nets: str) -> tuple[Larger, ...]:
+    """Both on larger nets of this kind: small ones for minutes, and those for a GPU."""
     small, base = (
-        replace(config, net=replace(GAN_SIZES[f"{nets}-{size}"], discriminator_norm=norm))
-        for size in ("small", "base")
+        replace(
+            config,
+            net=replace(
+                GAN_SIZES[f"{nets}-{size}"], discriminator_norm=config.net.discriminator_norm
+            ),
+        )
+        for config, size in ((in_minutes, "small"), (papers, "base"))
     )
     return Larger(TINY, small, FRAMES), Larger(SMALL, base, PHOTOGRAPHS)
 
@@ -103,10 +108,10 @@ GAN_PRESETS = (
         "r3gan",
         "gan",
         "the defaults: the relativistic loss, R1 and R2, residual nets without norms",
-        R3GAN_TINY,
+        R3GAN_IN_MINUTES,
         # Penalties make its steps dear, and its learning rate ends with the run.
         replace(DIGITS, steps=200_000),
-        larger=_larger(R3GAN, "r3gan"),
+        larger=_larger(R3GAN_IN_MINUTES, R3GAN, "r3gan"),
     ),
     PaintingPreset(
         "dcgan",
@@ -114,23 +119,23 @@ GAN_PRESETS = (
         "the loss of 2014 and the convolutional nets of 2015",
         DCGAN,
         DIGITS,
-        larger=_larger(DCGAN, "dcgan"),
+        larger=_larger(DCGAN, DCGAN, "dcgan"),
     ),
     PaintingPreset(
         "wgan-gp",
         "gan",
         "a critic that is held to slope 1 by a gradient penalty",
-        WGAN_GP_TINY,
+        WGAN_GP_IN_MINUTES,
         DIGITS,
-        larger=_larger(WGAN_GP, "dcgan"),
+        larger=_larger(WGAN_GP_IN_MINUTES, WGAN_GP, "dcgan"),
     ),
     PaintingPreset(
         "sngan",
         "gan",
         "the hinge loss, and residual nets with spectral norms",
-        SNGAN_TINY,
+        SNGAN_IN_MINUTES,
         DIGITS,
-        larger=_larger(SNGAN, "resnet"),
+        larger=_larger(SNGAN_IN_MINUTES, SNGAN, "resnet"),
     ),
     PaintingPreset(
         "gaussians",
