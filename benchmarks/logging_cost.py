@@ -1,25 +1,29 @@
 """What logging costs: training with curves on and off, in steps per second, in one run.
 
-DQN and PPO train on Pong as `playfield train` does, and the curves are switched on and off from one
+DQN and PPO train on Pong as `playfield train` does, and logging is switched on and off from one
 block of steps to the next: on, the loop sums up what steps report, and both files are written in
-their thread; off, none of this happens. Distributions of weights, which a run writes with its
-checkpoints, every 250,000 steps by default, are written in each block that logs, thirty times as
-often. All blocks have the same number of steps and of updates. The cost is the median over pairs
-of neighbouring blocks of how much longer the one that logs takes.
+their thread; off, none of this happens. All blocks have the same number of steps and of updates.
+The cost is how much longer a block with logging takes than its neighbour without, the median over
+pairs of blocks, in which either comes first in turn, with the 95 % interval of a bootstrap.
+
+Blocks differ by more than logging costs, so it is counted as well: the seconds of processor that
+the loop's thread and the writer's spend on it, over those that training took. Distributions of
+weights, which a run writes with its checkpoints, are not among them.
 
     python benchmarks/logging_cost.py
 """
 
 from __future__ import annotations
 
-import statistics
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 from unittest import mock
 
+import numpy as np
 from measure import (
     Target,
     conditions,
@@ -31,32 +35,48 @@ from measure import (
     summarise,
     threads_of,
 )
+from numpy.typing import NDArray
 from training_speed import ENDLESS, train_playfield
 
+from playfield.evaluation.statistics import stratified_bootstrap
 from playfield.training.metrics import Recorder
 from playfield.training.session_log import SessionLog
 from playfield.training.trainer import Metrics
+from playfield.training.writer_thread import Job, WriterThread
 
 ENV = "PongNoFrameskip-v4"
 WANTED = 0.02  # of the time without
 ENVS = 8
 #: Steps per environment in a rollout of PPO's.
 ROLLOUT, QUICK_ROLLOUT = 128, 16
-#: Steps of a block: whole rollouts of PPO, and four points of the curves.
-BLOCK, QUICK_BLOCK = 4_096, 128
-PAIRS, QUICK_PAIRS = 16, 2
+#: Steps of a block: whole rollouts of PPO, and two points of the curves.
+BLOCK, QUICK_BLOCK = 2_048, 128
+PAIRS, QUICK_PAIRS = 32, 2
+#: Threads that log.
+LOOP, WRITER = "loop", "writer"
+
+
+@dataclass(frozen=True)
+class Block:
+    """So many steps, with logging or without."""
+
+    logged: bool
+    seconds: float
+    stolen: float  # of those seconds, what other machines on the host had
 
 
 class Switch:
-    """Turns logging on and off every `block` steps, and times each block."""
+    """Turns logging on and off every `block` steps, and times each block.
+
+    The blocks of a pair are on and off, those of the next off and on: what drifts favours neither.
+    """
 
     def __init__(self, block: int, pairs: int) -> None:
         self.on = True
-        self.seconds: list[float] = []  # of each block, one with logging first
-        self.stolen: list[float] = []  # seconds in them that other machines on the host had
+        self.timed: list[Block] = []
+        self.work: Counter[str] = Counter()  # seconds of processor for logging, by thread
         self._block = block
         self._blocks = 2 * pairs
-        self.weights_due = False  # once in each block that logs
         self._turn: int | None = None  # the progress that ends this block; None while warming up
 
     def over(self, progress: int, updates: int) -> bool:
@@ -64,17 +84,26 @@ class Switch:
         if self._turn is None:
             if progress < self._block or not updates or progress % self._block:
                 return False
+            self.work.clear()
             self._begin(progress)
         elif progress >= self._turn:
-            self.seconds.append(time.perf_counter() - self._begun)
-            self.stolen.append(stolen_seconds() - self._stolen)
-            self.on = not self.on
+            seconds = time.perf_counter() - self._begun
+            self.timed.append(Block(self.on, seconds, stolen_seconds() - self._stolen))
+            self.on = len(self.timed) % 4 in (0, 3)
             self._begin(progress)
-        return len(self.seconds) == self._blocks
+        return len(self.timed) == self._blocks
+
+    @contextmanager
+    def counted(self, thread: str) -> Iterator[None]:
+        """Adds the processor's time that the calling thread spends within."""
+        began = time.thread_time()
+        try:
+            yield
+        finally:
+            self.work[thread] += time.thread_time() - began
 
     def _begin(self, progress: int) -> None:
         self._turn = progress + self._block
-        self.weights_due = self.on
         self._begun, self._stolen = time.perf_counter(), stolen_seconds()
 
 
@@ -85,18 +114,26 @@ def switched(switch: Switch) -> Iterator[None]:
     class SwitchedRecorder(Recorder):
         def add(self, progress: int, metrics: Metrics) -> None:
             if switch.on:
-                super().add(progress, metrics)
+                with switch.counted(LOOP):
+                    super().add(progress, metrics)
 
     class SwitchedLog(SessionLog):
         def write_interval(self, progress: int, minutes: float) -> bool:
             if not switch.on:
                 return False
-            if switch.weights_due:
-                self.write_weights(progress)
-                switch.weights_due = False
-            return super().write_interval(progress, minutes)
+            with switch.counted(LOOP):
+                return super().write_interval(progress, minutes)
+
+    class CountedWriter(WriterThread):
+        def put(self, job: Job, size: int = 0, share: float = 1.0) -> bool:
+            def counted() -> None:
+                with switch.counted(WRITER):
+                    job()
+
+            return super().put(counted, size, share)
 
     with (
+        mock.patch("playfield.training.logs.WriterThread", CountedWriter),
         mock.patch("playfield.training.loop.Recorder", SwitchedRecorder),
         mock.patch("playfield.training.loop.SessionLog", SwitchedLog),
     ):
@@ -121,10 +158,34 @@ def ppo(quick: bool) -> tuple[Any, Any]:
 TRAINERS = {"dqn": dqn, "ppo": ppo}
 
 
-def cost(seconds: Sequence[float]) -> float:
-    """How much longer a block takes with logging: the median over pairs of (on, off), less 1."""
-    pairs = zip(seconds[::2], seconds[1::2], strict=True)
-    return statistics.median(on / off for on, off in pairs) - 1
+def costs(blocks: Sequence[Block]) -> list[float]:
+    """How much longer the block of each pair that logs takes, of the other's time."""
+    pairs = zip(blocks[::2], blocks[1::2], strict=True)
+    ordered = [sorted(pair, key=lambda block: block.logged) for pair in pairs]
+    return [on.seconds / off.seconds - 1 for off, on in ordered]
+
+
+def summary(switch: Switch, block_steps: int) -> dict[str, Any]:
+    """What one trainer's blocks say."""
+    found = np.array(costs(switch.timed))
+    interval = stratified_bootstrap(found[:, None], median_of_pairs)
+    logged = sum(block.seconds for block in switch.timed if block.logged)
+    return {
+        "cost": float(np.median(found)),
+        "cost_95": [interval.low, interval.high],
+        "counted": {thread: switch.work[thread] / logged for thread in (LOOP, WRITER)},
+        "steps_per_second": {
+            name: asdict(
+                summarise([block_steps / b.seconds for b in switch.timed if b.logged == logs])
+            )
+            for name, logs in (("on", True), ("off", False))
+        },
+        "blocks": [asdict(block) for block in switch.timed],
+    }
+
+
+def median_of_pairs(found: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.median(found, axis=(-2, -1))
 
 
 def main() -> None:
@@ -132,43 +193,37 @@ def main() -> None:
     record = conditions(options)
     threads = threads_of(options)
     block, pairs = (QUICK_BLOCK, QUICK_PAIRS) if options.quick else (BLOCK, PAIRS)
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, make in TRAINERS.items():
         trainer_type, config = make(options.quick)
         switch = Switch(block, pairs)
         with switched(switch):
             train_playfield(name, trainer_type, config, ENV, switch, threads, steps=ENDLESS)
-        on = summarise([block / seconds for seconds in switch.seconds[::2]])
-        off = summarise([block / seconds for seconds in switch.seconds[1::2]])
-        found[name] = {
-            "cost": cost(switch.seconds),
-            "steps_per_second_on": asdict(on),
-            "steps_per_second_off": asdict(off),
-            "seconds": switch.seconds,
-            "stolen_seconds": switch.stolen,
-        }
+        results[name] = summary(switch, block)
     show(
         f"{ENV}: {pairs} pairs of blocks of {block:,} steps, {threads} threads",
-        ("", "steps/s on", "steps/s off", "cost"),
+        ("", "steps/s on", "steps/s off", "cost", "95 %", "counted: loop + writer"),
         [
             (
                 name,
-                f"{result['steps_per_second_on']['median']:,.0f}",
-                f"{result['steps_per_second_off']['median']:,.0f}",
-                f"{100 * result['cost']:.2f} %",
+                f"{found['steps_per_second']['on']['median']:,.0f}",
+                f"{found['steps_per_second']['off']['median']:,.0f}",
+                f"{100 * found['cost']:.2f} %",
+                " to ".join(f"{100 * end:.2f}" for end in found["cost_95"]),
+                " + ".join(f"{100 * share:.3f} %" for share in found["counted"].values()),
             )
-            for name, result in found.items()
+            for name, found in results.items()
         ],
     )
-    record |= {"threads": threads, "env": ENV, "block_steps": block, "results": found}
+    record |= {"threads": threads, "env": ENV, "block_steps": block, "results": results}
     targets = [
         Target(
             f"{name}: longer with logging, of the time without",
             WANTED,
-            result["cost"],
+            found["cost"],
             at_least=False,
         )
-        for name, result in found.items()
+        for name, found in results.items()
     ]
     report("logging_cost", record, targets, destination(options))
 

@@ -15,9 +15,12 @@ def logging_cost() -> ModuleType:
 
 
 def test_the_cost_is_that_of_neighbouring_blocks(logging_cost: ModuleType) -> None:
-    # A machine that gets ten times slower half-way hits both blocks of a pair alike.
-    assert logging_cost.cost([1.02, 1.0, 10.2, 10.0, 10.2, 10.0]) == pytest.approx(0.02)
-    assert logging_cost.cost([1.0, 1.0, 2.0, 1.0, 1.0, 1.0]) == 0.0
+    # The machine slows down tenfold after the first pair; of the second, the block off comes first.
+    blocks = [
+        logging_cost.Block(logged, seconds, 0.0)
+        for logged, seconds in ((True, 1.02), (False, 1.0), (False, 10.0), (True, 10.3))
+    ]
+    assert logging_cost.costs(blocks) == pytest.approx([0.02, 0.03])
 
 
 def test_blocks_begin_after_the_first_update_and_take_turns(
@@ -35,9 +38,10 @@ def test_blocks_begin_after_the_first_update_and_take_turns(
         if over:
             break
     assert over
-    assert switch.seconds == [4.0, 2.0, 4.0, 2.0]
+    timed = [(block.logged, block.seconds) for block in switch.timed]
+    assert timed == [(True, 4.0), (False, 2.0), (False, 2.0), (True, 4.0)]
     # Learning begins at 7, so the first block does at 8.
-    assert logged == [True] * 8 + ([True] * 4 + [False] * 4) * 2
+    assert logged == [True] * 8 + [True] * 4 + [False] * 8 + [True] * 4
 
 
 @pytest.mark.slow
@@ -45,5 +49,6 @@ def test_the_benchmark_of_logging_runs(tmp_path: Path) -> None:
     record = quick("logging_cost", tmp_path)
     assert set(record["results"]) == {"dqn", "ppo"}
     for result in record["results"].values():
-        assert len(result["seconds"]) == len(result["stolen_seconds"]) == 4
+        assert [block["logged"] for block in result["blocks"]] == [True, False, False, True]
+        assert 0 < result["counted"]["loop"] < 1 and 0 < result["counted"]["writer"] < 1
     assert [target["wanted"] for target in record["targets"]] == [0.02, 0.02]
