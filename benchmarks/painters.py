@@ -2,7 +2,7 @@
 
     python benchmarks/painters.py                          # digits, three seeds
     python benchmarks/painters.py --seeds 0 --only r3gan flow
-    python benchmarks/painters.py --data breakout --minutes 20 --jobs 2 --threads 1
+    python benchmarks/painters.py --data breakout --jobs 2 --threads 1
     python benchmarks/painter_table.py                     # the tables of README.md and docs
 
 DCGAN, WGAN-GP, SN-GAN, R3GAN, diffusion, a flow and a consistency model learn the same images, each
@@ -219,7 +219,7 @@ def read_options() -> argparse.Namespace:
     arguments = parser(__doc__)
     arguments.add_argument("--data", choices=DATA, default="digits", help="digits")
     arguments.add_argument(
-        "--minutes", type=float, help="of learning, from each process's start; 5, or 20"
+        "--minutes", type=float, help="of learning, from each process's start; 5, or 8"
     )
     arguments.add_argument(
         "--seeds", type=int, nargs="+", help="of training, one run each; 0 1 2, or 0"
