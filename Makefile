@@ -50,7 +50,7 @@ demo: venv ## train Pong for MINUTES=10 (Ctrl-C ends it early), evaluate, record
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo.sh $(MINUTES)
 
 # Learning runs, which take hours, are in benchmarks/README.md.
-BENCHMARKS := startup inspection logging_cost replay dqn_training ppo_training painter_training gan_training
+BENCHMARKS := startup inspection logging_cost replay dqn_training ppo_training painter_training gan_training small_worlds
 
 .PHONY: bench
 bench: venv .venv/.bench ## run every measurement of speed; `make bench-replay` runs benchmarks/replay.py alone

@@ -62,7 +62,7 @@ class PPOConfig(ActorCriticConfig):
     """Leave a rollout when the policy has moved by 1.5 times this (nats); None: never."""
     overlap: bool = False
     """Collect the next rollout while learning from this one. The data is then one rollout older
-    than the policy, which V-trace corrects; the cores are never idle."""
+    than the policy, which V-trace corrects. It pays where learning leaves cores idle."""
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(
             learning_rate=2.5e-4, schedule="linear", adam_eps=1e-5, max_grad_norm=0.5

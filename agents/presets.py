@@ -131,7 +131,7 @@ PRESETS = {
         Preset(
             "ppo",
             "ppo",
-            "the defaults: the Atari settings of 2017, as in OpenAI Baselines, 10M steps",
+            "the defaults: the Atari settings of OpenAI Baselines with a constant clip, 10M steps",
             PPOConfig(),
             steps=10_000_000,
         ),

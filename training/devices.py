@@ -85,8 +85,7 @@ def share_cores(threads: int | None, *, overlap: bool) -> tuple[int, int]:
     """Threads to learn with and threads to emulate with: as many as asked for, or all cores' worth.
 
     Where the two take turns each may have all usable cores. With `overlap` they run at once, and by
-    default share them: on two cores, one thread each is 1.6 times as fast as two each, which spin
-    while they wait for one another.
+    default share them: on two cores, two threads each would spin while they wait for one another.
     """
     if threads is not None:
         return threads, threads
