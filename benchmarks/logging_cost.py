@@ -2,7 +2,7 @@
 
 DQN and PPO train on Pong as `playfield train` does, and logging is switched on and off from one
 block of steps to the next: on, the loop sums up what steps report, and both files are written in
-their thread; off, none of this happens. All blocks have the same number of steps and of updates.
+their thread; off, none of this happens. All blocks have as many steps and updates.
 The cost is how much longer a block with logging takes than its neighbour without, the median over
 pairs of blocks, in which either comes first in turn, with the 95 % interval of a bootstrap.
 
@@ -49,9 +49,9 @@ WANTED = 0.02  # of the time without
 ENVS = 8
 #: Steps per environment in a rollout of PPO's.
 ROLLOUT, QUICK_ROLLOUT = 128, 16
-#: Steps of a block: whole rollouts of PPO, and two points of the curves.
-BLOCK, QUICK_BLOCK = 2_048, 128
-PAIRS, QUICK_PAIRS = 32, 2
+#: Steps of each environment in a block: two rollouts of PPO, and two points of the curves.
+BLOCK, QUICK_BLOCK = 256, 16
+PAIRS, QUICK_PAIRS = 20, 2
 #: Threads that log.
 LOOP, WRITER = "loop", "writer"
 
@@ -61,12 +61,17 @@ class Block:
     """So many steps, with logging or without."""
 
     logged: bool
+    steps: int  # of all environments; PPO does not count those that begin a game
     seconds: float
     stolen: float  # of those seconds, what other machines on the host had
 
+    @property
+    def per_step(self) -> float:
+        return self.seconds / self.steps
+
 
 class Switch:
-    """Turns logging on and off every `block` steps, and times each block.
+    """Turns logging on and off every `block` steps of the trainer, and times each block.
 
     The blocks of a pair are on and off, those of the next off and on: what drifts favours neither.
     """
@@ -77,20 +82,24 @@ class Switch:
         self.work: Counter[str] = Counter()  # seconds of processor for logging, by thread
         self._block = block
         self._blocks = 2 * pairs
-        self._turn: int | None = None  # the progress that ends this block; None while warming up
+        self._calls = 0
+        self._timing = False  # not while warming up
 
     def over(self, progress: int, updates: int) -> bool:
-        """Called between two steps: whether all blocks are done."""
-        if self._turn is None:
-            if progress < self._block or not updates or progress % self._block:
-                return False
-            self.work.clear()
-            self._begin(progress)
-        elif progress >= self._turn:
-            seconds = time.perf_counter() - self._begun
-            self.timed.append(Block(self.on, seconds, stolen_seconds() - self._stolen))
+        """Called after every step of the trainer: whether all blocks are done."""
+        self._calls += 1
+        if self._calls % self._block or not updates:
+            return False
+        now = time.perf_counter(), stolen_seconds(), progress
+        if self._timing:
+            seconds, stolen, steps = (
+                after - before for after, before in zip(now, self._begun, strict=True)
+            )
+            self.timed.append(Block(self.on, int(steps), seconds, stolen))
             self.on = len(self.timed) % 4 in (0, 3)
-            self._begin(progress)
+        else:
+            self.work.clear()
+        self._timing, self._begun = True, now
         return len(self.timed) == self._blocks
 
     @contextmanager
@@ -101,10 +110,6 @@ class Switch:
             yield
         finally:
             self.work[thread] += time.thread_time() - began
-
-    def _begin(self, progress: int) -> None:
-        self._turn = progress + self._block
-        self._begun, self._stolen = time.perf_counter(), stolen_seconds()
 
 
 @contextmanager
@@ -159,13 +164,13 @@ TRAINERS = {"dqn": dqn, "ppo": ppo}
 
 
 def costs(blocks: Sequence[Block]) -> list[float]:
-    """How much longer the block of each pair that logs takes, of the other's time."""
+    """How much longer a step takes in that block of each pair that logs, of the other's time."""
     pairs = zip(blocks[::2], blocks[1::2], strict=True)
     ordered = [sorted(pair, key=lambda block: block.logged) for pair in pairs]
-    return [on.seconds / off.seconds - 1 for off, on in ordered]
+    return [on.per_step / off.per_step - 1 for off, on in ordered]
 
 
-def summary(switch: Switch, block_steps: int) -> dict[str, Any]:
+def summary(switch: Switch) -> dict[str, Any]:
     """What one trainer's blocks say."""
     found = np.array(costs(switch.timed))
     interval = stratified_bootstrap(found[:, None], median_of_pairs)
@@ -175,9 +180,7 @@ def summary(switch: Switch, block_steps: int) -> dict[str, Any]:
         "cost_95": [interval.low, interval.high],
         "counted": {thread: switch.work[thread] / logged for thread in (LOOP, WRITER)},
         "steps_per_second": {
-            name: asdict(
-                summarise([block_steps / b.seconds for b in switch.timed if b.logged == logs])
-            )
+            name: asdict(summarise([b.steps / b.seconds for b in switch.timed if b.logged == logs]))
             for name, logs in (("on", True), ("off", False))
         },
         "blocks": [asdict(block) for block in switch.timed],
@@ -199,9 +202,9 @@ def main() -> None:
         switch = Switch(block, pairs)
         with switched(switch):
             train_playfield(name, trainer_type, config, ENV, switch, threads, steps=ENDLESS)
-        results[name] = summary(switch, block)
+        results[name] = summary(switch)
     show(
-        f"{ENV}: {pairs} pairs of blocks of {block:,} steps, {threads} threads",
+        f"{ENV}: {pairs} pairs of blocks of {block * ENVS:,} steps, {threads} threads",
         ("", "steps/s on", "steps/s off", "cost", "95 %", "counted: loop + writer"),
         [
             (
@@ -215,7 +218,7 @@ def main() -> None:
             for name, found in results.items()
         ],
     )
-    record |= {"threads": threads, "env": ENV, "block_steps": block, "results": results}
+    record |= {"threads": threads, "env": ENV, "block_steps": block * ENVS, "results": results}
     targets = [
         Target(
             f"{name}: longer with logging, of the time without",

@@ -1,8 +1,8 @@
 """The toy worlds: how long every agent needs for them, and how well it plays them then.
 
-Each preset for `CartPole-v1` and `playfield/Catch-v0` is trained as a user would, `playfield train
-ALGORITHM --preset NAME` in a process of its own, and plays 100 whole games with the final weights.
-The seconds are those of the process, from its start to its end.
+Each preset for `CartPole-v1`, `playfield/Catch-v0` and `playfield/Corridor-v0` is trained as a user
+would, `playfield train ALGORITHM --preset NAME` in a process of its own, and plays 100 whole games
+with the final weights. The seconds are those of the process, from its start to its end.
 
     python benchmarks/small_worlds.py
     python benchmarks/small_worlds.py --seeds 0 --only pqn
@@ -12,53 +12,39 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from measure import Target, conditions, destination, parser, report, show, threads_of
 from time_to_score import Learnt, Task, learn_playfield
 
-#: By environment: the mean score that counts as solved, and the seconds to get there.
-WORLDS = {"CartPole-v1": (475.0, 30.0), "playfield/Catch-v0": (0.9, 60.0)}
-#: By algorithm, the presets for these two. Of DQN nothing was promised about seconds.
-PRESETS = {
-    "ppo": ("cartpole-ppo", "catch-ppo"),
-    "a2c": ("cartpole-a2c", "catch-a2c"),
-    "reinforce": ("cartpole-reinforce", "catch-reinforce"),
-    "pqn": ("cartpole-pqn", "catch-pqn"),
-    "dqn": ("cartpole", "catch"),
+from playfield.agents.presets import PRESETS, Preset
+from playfield.agents.registry import ALGORITHMS
+
+#: By environment, the mean score that counts as solved, and the seconds in which agents without a
+#: replay have to get there; None: nothing was promised.
+WORLDS = {
+    "CartPole-v1": (475.0, 30.0),
+    "playfield/Catch-v0": (0.9, 60.0),
+    "playfield/Corridor-v0": (0.9, None),
 }
 GAMES, QUICK_GAMES = 100, 2
 QUICK_STEPS = 2_000
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """One agent in one world."""
-
-    algorithm: str
-    preset: str
-    env: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.algorithm} on {self.env}"
-
-
-def lessons(only: list[str]) -> Iterator[Lesson]:
-    for algorithm in only:
-        for preset, env in zip(PRESETS[algorithm], WORLDS, strict=True):
-            yield Lesson(algorithm, preset, env)
+def lessons(only: Collection[str]) -> list[Preset]:
+    """The presets of these algorithms that are made for a toy world, by world."""
+    chosen = [each for each in PRESETS.values() if each.env in WORLDS and each.algorithm in only]
+    return sorted(chosen, key=lambda preset: list(WORLDS).index(str(preset.env)))
 
 
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="0 1 2")
     arguments.add_argument(
-        "--only", nargs="+", choices=PRESETS, default=list(PRESETS), metavar="ALGORITHM",
-        help=f"of {', '.join(PRESETS)}",
+        "--only", nargs="+", choices=ALGORITHMS, default=list(ALGORITHMS), metavar="ALGORITHM",
+        help=f"of {', '.join(ALGORITHMS)}",
     )  # fmt: skip
     options = arguments.parse_args()
     record = conditions(options)
@@ -68,18 +54,17 @@ def main() -> None:
         runs = []
         for seed in options.seeds[:1] if options.quick else options.seeds:
             task = Task(
-                lesson.env,
+                str(lesson.env),
                 seed=seed,
                 steps=QUICK_STEPS if options.quick else None,
                 episodes=QUICK_GAMES if options.quick else GAMES,
                 threads=threads,
             )
             with tempfile.TemporaryDirectory() as root:
-                learnt = learn_playfield(task, lesson.algorithm, lesson.preset, [], Path(root))
+                learnt = learn_playfield(task, lesson.algorithm, lesson.name, [], Path(root))
             runs.append(run_record(learnt, seed))
         found[lesson.name] = {
             "algorithm": lesson.algorithm,
-            "preset": lesson.preset,
             "env": lesson.env,
             "runs": runs,
         }
@@ -117,7 +102,7 @@ def targets(found: Mapping[str, Any]) -> Iterator[Target]:
         score, seconds = WORLDS[each["env"]]
         weakest = min(run["mean"] for run in each["runs"])
         yield Target(f"{name}: mean score of the weakest seed", score, weakest)
-        if each["algorithm"] != "dqn":
+        if seconds is not None and each["algorithm"] != "dqn":
             slowest = max(run["seconds"] for run in each["runs"])
             yield Target(f"{name}: seconds of the slowest", seconds, slowest, at_least=False)
 

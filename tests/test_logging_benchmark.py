@@ -17,7 +17,7 @@ def logging_cost() -> ModuleType:
 def test_the_cost_is_that_of_neighbouring_blocks(logging_cost: ModuleType) -> None:
     # The machine slows down tenfold after the first pair; of the second, the block off comes first.
     blocks = [
-        logging_cost.Block(logged, seconds, 0.0)
+        logging_cost.Block(logged, 4, seconds, 0.0)
         for logged, seconds in ((True, 1.02), (False, 1.0), (False, 10.0), (True, 10.3))
     ]
     assert logging_cost.costs(blocks) == pytest.approx([0.02, 0.03])
@@ -31,16 +31,16 @@ def test_blocks_begin_after_the_first_update_and_take_turns(
     switch = logging_cost.Switch(block=4, pairs=2)
     logged = []
     over = False
-    for progress in range(1, 100):
+    for call in range(1, 100):
         logged.append(switch.on)
         now[0] += 1.0 if switch.on else 0.5
-        over = switch.over(progress, updates=max(0, progress - 6))
+        over = switch.over(2 * call, updates=max(0, call - 6))
         if over:
             break
     assert over
-    timed = [(block.logged, block.seconds) for block in switch.timed]
-    assert timed == [(True, 4.0), (False, 2.0), (False, 2.0), (True, 4.0)]
-    # Learning begins at 7, so the first block does at 8.
+    timed = [(block.logged, block.steps, block.seconds) for block in switch.timed]
+    assert timed == [(True, 8, 4.0), (False, 8, 2.0), (False, 8, 2.0), (True, 8, 4.0)]
+    # Learning begins with the seventh step, so the first block does after the eighth.
     assert logged == [True] * 8 + [True] * 4 + [False] * 8 + [True] * 4
 
 

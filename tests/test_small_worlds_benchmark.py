@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from benchmark_scripts import quick, script
 
-from playfield.agents.presets import PRESETS
+from playfield.agents.registry import ALGORITHMS
 
 
 @pytest.fixture(scope="module")
@@ -16,22 +16,19 @@ def small_worlds() -> ModuleType:
     return script("small_worlds")
 
 
-def test_every_preset_of_a_toy_world_is_trained(small_worlds: ModuleType) -> None:
-    trained = {
-        (each.preset, each.algorithm, each.env)
-        for each in small_worlds.lessons(list(small_worlds.PRESETS))
+def test_every_agent_is_trained_in_cartpole_and_catch(small_worlds: ModuleType) -> None:
+    trained = {(each.algorithm, each.env) for each in small_worlds.lessons(ALGORITHMS)}
+    assert trained >= {
+        (algorithm, env)
+        for algorithm in ("ppo", "a2c", "reinforce", "pqn", "dqn")
+        for env in ("CartPole-v1", "playfield/Catch-v0")
     }
-    made = {
-        (name, preset.algorithm, preset.env)
-        for name, preset in PRESETS.items()
-        if preset.env in small_worlds.WORLDS
-    }
-    assert trained == made
+    assert {each.name for each in small_worlds.lessons(["a2c"])} == {"cartpole-a2c", "catch-a2c"}
 
 
 def test_a_world_is_solved_by_its_weakest_and_slowest_seed(small_worlds: ModuleType) -> None:
     runs = [{"mean": 480.0, "seconds": 10.0}, {"mean": 470.0, "seconds": 31.0}]
-    found = {"a2c on CartPole-v1": {"algorithm": "a2c", "env": "CartPole-v1", "runs": runs}}
+    found = {"cartpole-a2c": {"algorithm": "a2c", "env": "CartPole-v1", "runs": runs}}
     score, seconds = small_worlds.targets(found)
     assert (score.wanted, score.measured, score.reached) == (475.0, 470.0, False)
     assert (seconds.wanted, seconds.measured, seconds.reached) == (30.0, 31.0, False)
@@ -39,8 +36,8 @@ def test_a_world_is_solved_by_its_weakest_and_slowest_seed(small_worlds: ModuleT
 
 @pytest.mark.slow
 def test_the_benchmark_of_toy_worlds_runs(tmp_path: Path) -> None:
-    record = quick("small_worlds", tmp_path, "--only", "ppo")
-    assert set(record["worlds"]) == {"ppo on CartPole-v1", "ppo on playfield/Catch-v0"}
+    record = quick("small_worlds", tmp_path, "--only", "a2c")
+    assert set(record["worlds"]) == {"cartpole-a2c", "catch-a2c"}
     for world in record["worlds"].values():
         (run,) = world["runs"]
         assert run["steps"] >= 2_000 and len(run["scores"]) == 2 and run["seconds"] > 0
