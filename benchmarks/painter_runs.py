@@ -75,7 +75,7 @@ DATA: Mapping[str, ImageSet] = {
         ImageSet(
             "breakout", "frames of Breakout at 32×32",
             "atari:Breakout,size=32", "atari:Breakout,size=32,seed=1",
-            labelled=False, number=2_000, minutes=8.0, seeds=(0,), columns=12, scale=2,
+            labelled=False, number=2_000, minutes=6.0, seeds=(0,), columns=12, scale=2,
         ),
     )
 }  # fmt: skip

@@ -219,7 +219,7 @@ def read_options() -> argparse.Namespace:
     arguments = parser(__doc__)
     arguments.add_argument("--data", choices=DATA, default="digits", help="digits")
     arguments.add_argument(
-        "--minutes", type=float, help="of learning, from each process's start; 5, or 8"
+        "--minutes", type=float, help="of learning, from each process's start; 5, or 6"
     )
     arguments.add_argument(
         "--seeds", type=int, nargs="+", help="of training, one run each; 0 1 2, or 0"

@@ -33,7 +33,14 @@ from playfield.generative.pixels import to_signal
 SIZES, QUICK_SIZES = (300, 600, 800), (300,)
 DRAWS, QUICK_DRAWS = 20, 2
 SEED = 0
-NAMES = ("frechet_distance", "kernel_distance", "kernel_distance_error", "coverage")
+NAMES = (
+    "frechet_distance",
+    "kernel_distance",
+    "kernel_distance_error",
+    "precision",
+    "recall",
+    "coverage",
+)
 
 Places = NDArray[np.intp]
 
@@ -59,16 +66,24 @@ def main() -> None:
     for features, rows in found.items():
         show(
             f"halves of the digits by {features} features: mean ± deviation of {draws} draws",
-            ("images of each kind", "FD", "KID · 10³", "its standard error · 10³", "coverage"),
+            (
+                "images of each kind",
+                "FD",
+                "KID · 10³",
+                "its error · 10³",
+                "precision",
+                "recall",
+                "coverage",
+            ),
             [
                 (
-                    name,
+                    half,
                     spread(row["frechet_distance"], 2),
                     spread(row["kernel_distance"], 2, 1e3),
                     f"{1e3 * row['kernel_distance_error']['mean']:.2f}",
-                    spread(row["coverage"], 3),
+                    *(spread(row[name], 3) for name in ("precision", "recall", "coverage")),
                 )
-                for name, row in rows.items()
+                for half, row in rows.items()
             ],
         )
     record |= {
