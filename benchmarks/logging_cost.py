@@ -47,11 +47,11 @@ from playfield.training.writer_thread import Job, WriterThread
 ENV = "PongNoFrameskip-v4"
 WANTED = 0.02  # of the time without
 ENVS = 8
-#: Steps per environment in a rollout of PPO's.
+#: Steps of each environment in a rollout of PPO.
 ROLLOUT, QUICK_ROLLOUT = 128, 16
 #: Steps of each environment in a block: two rollouts of PPO, and two points of the curves.
-BLOCK, QUICK_BLOCK = 256, 16
-PAIRS, QUICK_PAIRS = 20, 2
+BLOCK, QUICK_BLOCK = 2 * ROLLOUT, 2 * QUICK_ROLLOUT
+PAIRS, QUICK_PAIRS = 16, 2
 #: Threads that log.
 LOOP, WRITER = "loop", "writer"
 
@@ -145,19 +145,23 @@ def switched(switch: Switch) -> Iterator[None]:
         yield
 
 
-def dqn(quick: bool) -> tuple[Any, Any]:
+def dqn(quick: bool) -> tuple[Any, Any, int]:
+    """The trainer, its settings, and how far its `step` takes each environment."""
     from playfield.agents.dqn import DQN, DQNConfig
 
     starts = 64 if quick else 1_000
-    return DQN, DQNConfig(
+    config = DQNConfig(
         num_envs=ENVS, learning_starts=starts, buffer_size=20_000, epsilon_start=0.01
     )
+    return DQN, config, 1
 
 
-def ppo(quick: bool) -> tuple[Any, Any]:
+def ppo(quick: bool) -> tuple[Any, Any, int]:
+    """The same; a rollout at once."""
     from playfield.agents.ppo import PPO, PPOConfig
 
-    return PPO, PPOConfig(num_envs=ENVS, num_steps=QUICK_ROLLOUT if quick else ROLLOUT)
+    rollout = QUICK_ROLLOUT if quick else ROLLOUT
+    return PPO, PPOConfig(num_envs=ENVS, num_steps=rollout), rollout
 
 
 TRAINERS = {"dqn": dqn, "ppo": ppo}
@@ -198,8 +202,8 @@ def main() -> None:
     block, pairs = (QUICK_BLOCK, QUICK_PAIRS) if options.quick else (BLOCK, PAIRS)
     results: dict[str, Any] = {}
     for name, make in TRAINERS.items():
-        trainer_type, config = make(options.quick)
-        switch = Switch(block, pairs)
+        trainer_type, config, taken = make(options.quick)
+        switch = Switch(block // taken, pairs)
         with switched(switch):
             train_playfield(name, trainer_type, config, ENV, switch, threads, steps=ENDLESS)
         results[name] = summary(switch)
