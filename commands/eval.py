@@ -135,7 +135,7 @@ def _tell(
     if len(runs) == 1 and not others:
         print("\n".join(run_lines(runs[0].name, runs[0].evaluations)))
     else:
-        print("\n".join(group_lines(every, found, forced)))
+        print("\n".join(group_lines(every, found, forced, options.games.checkpoint)))
     if options.out is not None:
         conditions = asdict(options.games) | {"forced": [*forced]}
         encoded = json.dumps(document(found, every, conditions), indent=1, allow_nan=False)

@@ -57,15 +57,19 @@ def run_lines(run_name: str, evaluations: Sequence[Evaluation]) -> list[str]:
     if len(evaluations) > 1:
         means = ", ".join(f"{each.mean:.2f}" for each in evaluations)
         lines.insert(-1, f"by seed       {means}")
-    return lines
+    return [line for each in lines for line in _wrapped(each, indent=14)]
 
 
 def group_lines(
-    groups: Sequence[Group], aggregates: Aggregates, forced: Sequence[str]
+    groups: Sequence[Group],
+    aggregates: Aggregates,
+    forced: Sequence[str],
+    checkpoint: str | None = None,
 ) -> list[str]:
     """Several runs: how they played, each of them, their groups, and what there is to know of it.
 
-    `forced` tells what would have been refused.
+    `forced` tells what would have been refused, `checkpoint` which one was asked for; None: the
+    newest intact one.
     """
     first = groups[0].runs[0].evaluations
     protocols = dict.fromkeys(
@@ -78,6 +82,8 @@ def group_lines(
         *(line for each in protocols for line in _wrapped(f"protocol      {each}", indent=14)),
         f"games         {_quota(first)} for each run",
         f"agent         {_acting(first[0].epsilon)}",
+        *_wrapped(f"checkpoint    {_which(checkpoint)}, at the step below", indent=14),
+        *_wrapped(f"game seeds    {_game_seeds(groups)}", indent=14),
         *(line for clause in forced for line in _wrapped(f"FORCED        {clause}", indent=14)),
         "",
         *aligned([RUNS, *_run_rows(groups)], (3, 4, 5, 6)),
@@ -204,8 +210,30 @@ def _seeds(evaluations: Sequence[Evaluation]) -> str:
     return f"seed {seeds}" if len(evaluations) == 1 else f"seeds {seeds}"
 
 
+def _game_seeds(groups: Sequence[Group]) -> str:
+    """The first of each run; `--seed` with it and as many `--seeds` play the same games again."""
+    runs = [run for group in groups for run in group.runs]
+    firsts = [run.evaluations[0].seed for run in runs]
+    more = len(runs[0].evaluations) - 1
+    if len({*firsts}) == 1:
+        told, source = f"{firsts[0]} for each run", "it"
+    else:
+        pairs = zip(runs, firsts, strict=True)
+        told, source = ", ".join(f"{run.name} {first}" for run, first in pairs), "each"
+    return f"{told}, and {more} more made from {source}" if more else told
+
+
+def _which(checkpoint: str | None) -> str:
+    if checkpoint in (None, "last"):
+        return "the newest intact one of each run"
+    return f"{'the best' if checkpoint == 'best' else checkpoint} of each run"
+
+
 def _protocol(protocol: dict[str, Any]) -> str:
-    """Its name, and for Atari the settings that are argued about."""
+    """Its name, and for Atari the settings that are argued about.
+
+    Whatever a protocol makes of a lost life in training, games of an evaluation go on after it.
+    """
     name = str(protocol.get("name", "its own"))
     if "repeat_action_probability" not in protocol:
         return name
@@ -213,5 +241,6 @@ def _protocol(protocol: dict[str, Any]) -> str:
         f"{name}: sticky actions {protocol['repeat_action_probability']:g}, "
         f"up to {protocol['noop_max']} no-ops, "
         f"{'all 18' if protocol['full_action_space'] else 'minimal'} actions, "
-        f"frame skip {protocol['frame_skip']}, {protocol['max_frames']:,} frames at most"
+        f"frame skip {protocol['frame_skip']}, lost lives end no game, "
+        f"{protocol['max_frames']:,} frames at most"
     )

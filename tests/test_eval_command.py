@@ -19,6 +19,7 @@ from PIL import Image
 from played_agents import evaluation, played
 
 from playfield.commands.evaluation_table import group_lines, run_lines
+from playfield.envs.protocols import find_protocol
 from playfield.evaluation import games as whole_games
 from playfield.evaluation.aggregates import aggregate
 from playfield.evaluation.results import read_evaluations
@@ -286,6 +287,30 @@ def test_tables_of_atari_games_fit_a_terminal_of_80_columns() -> None:
     text = "\n".join(lines)
     for word in ("optimality gap", "IQM", "median", "probability", "FORCED", "10,000 resamples"):
         assert word in text
+
+
+def test_tables_of_runs_say_which_checkpoints_played_under_which_seeds() -> None:
+    runs = [played(1.0, seed=at, name=f"run-{at}") for at in range(2)]
+    groups, _ = group_runs(runs)
+    text = "\n".join(group_lines(groups, aggregate(groups), []))
+    assert "checkpoint    the newest intact one of each run" in text
+    assert "game seeds    1 for each run, and 1 more made from it" in text
+    other = replace(runs[1], evaluations=(evaluation("ALE/Pong-v5", [1.0], seed=5),) * 2)
+    groups, _ = group_runs([runs[0], other])
+    text = "\n".join(group_lines(groups, aggregate(groups), [], "best"))
+    assert "checkpoint    the best of each run" in text
+    assert "game seeds    run-0 1, run-1 5, and 1 more made from each" in text
+
+
+def test_of_atari_games_every_setting_that_is_argued_about_is_told() -> None:
+    rules = find_protocol("nature").as_dict()
+    assert rules["life_loss_terminal"]  # to the learner: an evaluation plays on
+    lines = run_lines("first", [evaluation("ALE/Pong-v5", [1.0, 2.0], protocol=rules)])
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    for setting in ("sticky actions 0,", "up to 30 no-ops", "minimal actions", "frame skip 4"):
+        assert setting in text
+    assert "lost lives end no game" in text and "108,000 frames at most" in text
 
 
 def test_a_single_game_has_no_standard_error_and_says_its_conditions() -> None:
