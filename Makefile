@@ -65,6 +65,13 @@ bench-%: venv .venv/.bench
 test: venv ## run the tests; SLOW=1 adds the slow ones, PYTEST_ARGS="-k dqn" goes to pytest, JOBS=0 is one by one
 	@$(PYTEST)
 
+# Numbers and programs of other packages, which ours are held against. `make test` skips what is missing.
+PEERS := rliable metrics_peers inception resize replay_benchmark gan_training_benchmark benchmarks
+
+.PHONY: test-peers
+test-peers: venv .venv/.bench ## hold ours against rliable, torch-fidelity, torchmetrics and more, which it installs
+	@$(PYTEST) $(PEERS:%=tests/test_%.py)
+
 .PHONY: test-browser
 test-browser: venv ## look at TensorBoard and a report in Chromium, which it installs if it can (apt-get)
 	@.ci/browser $(PYTEST_ARGS) || [ $$? -eq 75 ] # skipped; REQUIRE_BROWSER=1 makes that a failure
