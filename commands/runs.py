@@ -71,6 +71,7 @@ class Listed:
     last_return: Score
     best: Score
     created: datetime | None
+    damage: Sequence[str] = ()  # of its files, as far as they were read: one sentence for each
 
     @property
     def done(self) -> float | None:
@@ -128,6 +129,9 @@ def run(args: Sequence[str]) -> int:
         print(f"None of the {len(found)} runs in {options.root} is such a one.")
         return 0
     now = datetime.now(UTC)
+    for each in chosen[: options.limit]:
+        for sentence in each.damage:
+            report(sentence)
     rows = [each.cells(now) for each in chosen[: options.limit]]
     print("\n".join(table(rows, _width())))
     return 0
@@ -148,8 +152,9 @@ def listed(runs: Sequence[Run], options: Options) -> list[Listed]:
 
 def described(run: Run) -> Listed:
     """What its files say of `run`."""
-    last, best = _scores(run)
-    return Listed(run, run.status, last, best, _created(run))
+    state, damage = run.status, list[str]()
+    last, best = _scores(run, damage, growing=state == "running")
+    return Listed(run, state, last, best, _created(run), damage)
 
 
 def matches(text: str, pattern: str | None) -> bool:
@@ -191,22 +196,32 @@ def _width() -> int | None:
     return get_terminal_size().columns
 
 
-def _scores(run: Run) -> tuple[Score, Score]:
-    """The newest mean return and the best evaluation; damaged or missing files tell nothing."""
+def _scores(run: Run, damage: list[str], *, growing: bool) -> tuple[Score, Score]:
+    """The newest mean return and the best evaluation.
+
+    What is damaged is left out, and what of that is noticed goes into `damage`.
+    """
     from playfield.training.curves import every_value, newest_value
 
     if "data" in run.manifest and "held_out" not in run.manifest:
         return Score(), _least_distance(run)
     judged = "held_out" in run.manifest
+    logged: list[float] = []
+    newest = None
+    metric = "classify/accuracy" if judged else "eval/return"
     try:
-        logged = every_value(run.metrics_path, "classify/accuracy" if judged else "eval/return")
+        found = every_value(run.metrics_path, metric, growing=growing)
+        logged = found.values
+        damage += [] if found.damage is None else [found.damage]
         newest = None if judged else newest_value(run.metrics_path, "episode/return_mean")
-    except OSError:
-        logged, newest = [], None
+    except FileNotFoundError:
+        pass  # nothing is logged yet
+    except OSError as error:
+        damage.append(f"{run.metrics_path} can't be read ({error.strerror}).")
     if judged:
         best = max(logged, default=None)
         return Score(), Score() if best is None else Score(best, f"{100 * best:.1f} %")
-    return _points([] if newest is None else [newest]), _points([*logged, *_evaluated(run)])
+    return _points([] if newest is None else [newest]), _points([*logged, *_evaluated(run, damage)])
 
 
 def _points(scores: Sequence[float]) -> Score:
@@ -214,14 +229,15 @@ def _points(scores: Sequence[float]) -> Score:
     return Score() if best is None else Score(best, f"{best:.1f}")
 
 
-def _evaluated(run: Run) -> list[float]:
-    """What `playfield eval` found."""
+def _evaluated(run: Run, damage: list[str]) -> list[float]:
+    """What `playfield eval` found; a damaged file tells nothing, and that goes into `damage`."""
     from playfield.errors import DamagedFileError
     from playfield.evaluation.results import read_evaluations
 
     try:
         return [each.mean for each in read_evaluations(run.folder / "evaluation.json")]
-    except (DamagedFileError, OSError):
+    except (DamagedFileError, OSError) as error:
+        damage.append(str(error))
         return []
 
 

@@ -138,7 +138,7 @@ def test_an_empty_file_has_curves_without_points(tmp_path: Path, text: str) -> N
     assert found.curves["train/loss"].minutes is None
     assert metric_names(path) == []
     assert newest_value(path, "train/loss") is None
-    assert every_value(path, "train/loss") == []
+    assert every_value(path, "train/loss").values == []
 
 
 def test_a_game_s_minutes_lie_between_those_of_the_points_around_it(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_every_value_is_found_however_the_file_is_read(
     path = written(tmp_path, LINES * 3)
     for name in NAMES:
         finite = [value for _, value in naive(LINES * 3, name) if math.isfinite(value)]
-        assert every_value(path, name) == finite, name
+        assert every_value(path, name).values == finite, name
         assert newest_value(path, name) == finite[-1], name
 
 
@@ -189,14 +189,14 @@ def test_a_value_before_many_megabytes_of_others_is_found(tmp_path: Path) -> Non
     with path.open("w") as file:
         file.write(LINES[3] + "\n")
         file.write((LINES[0] + "\n") * 300_000)  # 19 MB
-    assert every_value(path, "eval/return") == [2.2250738585072014e-308]
+    assert every_value(path, "eval/return").values == [2.2250738585072014e-308]
     assert newest_value(path, "eval/return") == 2.2250738585072014e-308
 
 
 def test_a_number_that_was_cut_is_not_taken_for_a_shorter_one(tmp_path: Path) -> None:
     path = written(tmp_path, [*LINES[:3], '{"progress": 11, "episode/return_mean": 123'], end="")
     assert newest_value(path, "episode/return_mean") == -9.75
-    assert every_value(path, "episode/return_mean") == [-9.75]
+    assert every_value(path, "episode/return_mean").values == [-9.75]
 
 
 def test_a_run_s_metrics_are_named_from_its_newest_lines(tmp_path: Path) -> None:
@@ -207,3 +207,25 @@ def test_a_run_s_metrics_are_named_from_its_newest_lines(tmp_path: Path) -> None
 def test_a_missing_file_is_the_caller_s_to_explain(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_curves(tmp_path / "metrics.jsonl", ["train/loss"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", None),
+        (b'{"progress": 1, "eval/return": 2.0}\n', None),
+        (b'{"progress": 1, "eval/return": 2.0}\n{"progress": 2, "eval', "half a line"),
+        (b'{"progress": 1, "eval/return": 2.0}\n' + bytes(9) + b"\n", "no text"),
+        (b'{"progress": 1, "eval/return": 2.0}\n\xff\n' + b"{}\n" * 50_000, "no text"),
+    ],
+)
+def test_what_is_noticed_while_values_are_looked_for_is_told(
+    tmp_path: Path, text: bytes, said: str | None
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(text)
+    found = every_value(path, "eval/return")
+    assert found.values == ([2.0] if text else [])
+    assert found.damage is None if said is None else said in str(found.damage)
+    growing = every_value(path, "eval/return", growing=True)
+    assert (growing.damage is None) == (said != "no text")

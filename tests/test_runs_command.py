@@ -149,8 +149,29 @@ def test_a_run_still_being_written_is_listed_with_what_it_has(playfield: Command
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"progress": 20, "episode/return_mean": 9')
     with Run.open("live", playfield.root).hold():
-        (line,) = playfield("runs").out.splitlines()[1:]
+        result = playfield("runs")
+    (line,) = result.out.splitlines()[1:]
     assert line.split()[-1] == "running" and " 4.0 " in line
+    assert result.err == ""  # half a line at its end is no damage
+
+
+def test_what_a_crash_tore_is_told_once_for_each_file(playfield: CommandLine) -> None:
+    for name in ("torn", "holed", "whole"):
+        make_run(playfield.root, name, curve(RETURN, {10: 4.0}), status="running")
+    with (playfield.root / "torn" / "metrics.jsonl").open("a") as file:
+        file.write('{"progress": 20, "episode/return_mean": 9')
+    with (playfield.root / "holed" / "metrics.jsonl").open("ab") as file:
+        file.write(bytes(4096) + b"\n")
+    (playfield.root / "whole" / "evaluation.json").write_text("[]")
+    result = playfield("runs")
+    assert result.out.count(" 4.0 ") == result.out.count("interrupted") == 3
+    told = sorted(result.err.splitlines())
+    assert len(told) == 3
+    assert "holed/metrics.jsonl is damaged" in told[0]
+    assert "torn/metrics.jsonl ends in half a line" in told[1]
+    assert "whole/evaluation.json is damaged" in told[2]
+    # Of runs that are not shown nothing is told.
+    assert "torn" not in playfield("runs", "--name", "whole").err
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"{" * 2000, b"\xff\xfe{}\n"])
@@ -160,8 +181,11 @@ def test_a_run_with_a_damaged_file_of_curves_is_listed_without_a_score(
     folder = make_run(playfield.root, "broken")
     (folder / "metrics.jsonl").write_bytes(content)
     (folder / "evaluation.json").write_bytes(content)
-    (line,) = playfield("runs").out.splitlines()[1:]
+    result = playfield("runs")
+    (line,) = result.out.splitlines()[1:]
     assert line.split()[5:8] == ["%", "-", "-"]
+    assert ("metrics.jsonl" in result.err) == (content != b"")
+    assert "evaluation.json is damaged" in result.err
 
 
 def test_an_evaluation_by_hand_counts_as_one_of_training(playfield: CommandLine) -> None:

@@ -102,23 +102,40 @@ def newest_value(path: Path, name: str) -> float | None:
         size *= 8
 
 
-def every_value(path: Path, name: str) -> list[float]:
-    """All finite values of `name` in the `metrics.jsonl` at `path`, oldest first.
+@dataclass(frozen=True)
+class Values:
+    """The finite values of one metric, oldest first."""
+
+    values: list[float]
+    damage: str | None  # one sentence on what was noticed in passing: seldom all that there is
+
+
+def every_value(path: Path, name: str, *, growing: bool = False) -> Values:
+    """All finite values of `name` in the `metrics.jsonl` at `path`.
 
     For what is logged seldom, in a table of many runs: the bytes of the whole file are searched a
-    part at a time, without a look at its lines. They are read and not mapped, for a resume may cut
-    the file meanwhile. Raises `OSError` if it can't be read.
+    part at a time, without a look at its lines. So only half a line at the end (no damage of a file
+    that is still `growing`) and bytes that are no letters of ours are noticed. They are read and
+    not mapped, for a resume may cut the file meanwhile. Raises `OSError` if it can't be read.
     """
     key, text = _key(name), b""
     values: list[float | None] = []
+    ours, end = True, b"\n"
     with path.open("rb") as file:
         while part := file.read(READ):
+            ours = ours and part.isascii() and b"\0" not in part
+            end = part[-1:]
             text += part
             searched = max(0, len(text) - _DIGITS)  # a number behind it may go on in the next part
             values += (_number(text, at) for at in _positions(text, key, searched))
             text = text[max(0, searched - len(key) + 1) :]
     values += (_number(text, at) for at in _positions(text, key))
-    return [value for value in values if value is not None]
+    damage = None
+    if not ours:
+        damage = f"{path} is damaged, it holds bytes that are no text: what is whole counts."
+    elif end != b"\n" and not growing:
+        damage = f"{path} ends in half a line: what is whole before it counts."
+    return Values([value for value in values if value is not None], damage)
 
 
 def _number(text: bytes, start: int) -> float | None:
