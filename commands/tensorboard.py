@@ -9,20 +9,28 @@ import io
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import tyro
 
 from playfield.commands import arguments
+from playfield.commands.notes import report
 from playfield.errors import UserError
 from playfield.training.places import runs_root
 from playfield.training.signals import raise_at_interrupt
 
+if TYPE_CHECKING:
+    from playfield.training.event_file import Damage
+    from playfield.training.run import Run
+
 #: Where TensorBoard serves unless told otherwise.
 USUAL_PORT = 6006
+#: Bytes of event files that are looked at for damage before TensorBoard starts: a second at most.
+LOOKED_AT = 100_000_000
 #: Addresses that stand for every network this machine is in.
 EVERYWHERE = ("0.0.0.0", "::")
 
@@ -52,6 +60,8 @@ def run(args: Sequence[str]) -> int:
         check_address(options.host, options.port)
     shown = ", ".join(options.runs) or str(options.root)
     print(f"Starting TensorBoard on {shown} ...", flush=True)
+    for sentence in unseen(_chosen(options)):
+        report(sentence)
     port = serve(told, options)
     raise_at_interrupt()
     if options.port is None and port != USUAL_PORT:
@@ -77,10 +87,7 @@ def tensorboard_arguments(options: Options) -> list[str]:
             )
         return ["--logdir", str(options.root), *at]
 
-    from playfield.training.run import Run
-
-    opened = (Run.open(name, options.root) for name in options.runs)
-    chosen = list(dict.fromkeys(each.folder.resolve() for each in opened))
+    chosen = [each.folder.resolve() for each in _chosen(options)]
     # --logdir takes one folder; --logdir_spec takes several, separated by what can't be in a name.
     barred = [folder for folder in chosen if any(mark in str(folder) for mark in ",:")]
     if barred and len(chosen) > 1:
@@ -93,6 +100,53 @@ def tensorboard_arguments(options: Options) -> list[str]:
     # metrics beside them.
     spec = ",".join(f"{name}:{folder}" for folder, name in told_apart(chosen).items())
     return ["--logdir_spec", spec, *at]
+
+
+def _chosen(options: Options) -> list[Run]:
+    """The runs that are named, each once, or all; `UserError` for one that does not exist."""
+    from playfield.training.run import Run, list_runs
+
+    if not options.runs:
+        return list_runs(options.root, report)
+    opened = [Run.open(name, options.root) for name in options.runs]
+    return list({each.folder.resolve(): each for each in opened}.values())
+
+
+def unseen(runs: Sequence[Run], most_bytes: int = LOOKED_AT) -> Iterator[str]:
+    """One sentence for each of `runs` of which TensorBoard does not show all that was logged.
+
+    TensorBoard itself says nothing of it. Files are looked at as long as there are no more than
+    `most_bytes` of them, in the order of `runs`; one that would be too much is passed over.
+    """
+    from playfield.training.event_file import PATTERN, find_damage
+
+    for each in runs:
+        files = sorted(each.folder.glob(PATTERN))
+        if not files:
+            yield f"Run {each.name!r} has no event file (yet), so TensorBoard shows nothing of it."
+        for path in files:
+            try:
+                size = path.stat().st_size
+                if size > most_bytes:
+                    continue
+                most_bytes -= size
+                damage = find_damage(path)
+            except OSError as error:
+                yield f"Run {each.name!r}: {path.name} can't be read ({error.strerror})."
+                break
+            if damage is None or (damage.torn and path == files[-1] and each.status == "running"):
+                continue
+            yield _told(each.name, path, damage)
+            break
+
+
+def _told(name: str, path: Path, damage: Damage) -> str:
+    if damage.step is None:
+        return f"Run {name!r}: {path.name} is empty or no event file: TensorBoard shows none of it."
+    return (
+        f"Run {name!r}: {path.name} is damaged after step {damage.step:,}: TensorBoard shows what "
+        "is before it."
+    )
 
 
 def told_apart(folders: Sequence[Path]) -> dict[Path, str]:

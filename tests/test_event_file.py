@@ -212,3 +212,41 @@ def test_a_file_of_something_else_holds_no_events_and_stays(tmp_path: Path, cont
     assert list(event_file.read_events(path)) == []
     assert event_file.cut_events(path, 0) == len(content)
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("torn", [1, 4, 9, 20])
+def test_a_tear_is_found_behind_the_last_whole_event(tmp_path: Path, torn: int) -> None:
+    path = write(tmp_path, *points([10, 20, 30]))
+    assert event_file.find_damage(path) is None
+    path.write_bytes(path.read_bytes()[:-torn])
+    assert event_file.find_damage(path) == event_file.Damage(20, torn=True)
+
+
+def test_zeros_and_a_spoilt_last_message_are_damage_and_no_tear(tmp_path: Path) -> None:
+    path = write(tmp_path, *points([10, 20, 30]))
+    whole = path.read_bytes()
+    last = len(event_file.encode(points([30])))
+    path.write_bytes(whole + bytes(40))
+    assert event_file.find_damage(path) == event_file.Damage(30, torn=False)
+    path.write_bytes(whole[: -last - 3] + bytes(last + 3))  # the end of 20 with all of 30
+    assert event_file.find_damage(path) == event_file.Damage(10, torn=False)
+    path.write_bytes(whole[:-5] + b"?" + whole[-4:])
+    assert event_file.find_damage(path) == event_file.Damage(20, torn=False)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 40, b"not an event file"])
+def test_a_file_without_an_event_is_damaged_from_its_beginning(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "events.out.tfevents.1"
+    path.write_bytes(content)
+    assert event_file.find_damage(path) == event_file.Damage(None, torn=not content)
+
+
+def test_looking_for_damage_reads_no_pictures(tmp_path: Path) -> None:
+    film = event_file.picture(5, NOW, "eval/game", Film(bytes(200_000), height=4, width=6))
+    path = write(tmp_path, *points([1]), film, *points([10]))
+    content = bytearray(path.read_bytes())
+    content[100_000] ^= 1  # only its checksum, which takes long, would tell
+    path.write_bytes(content)
+    assert event_file.find_damage(path) is None

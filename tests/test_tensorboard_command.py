@@ -20,7 +20,9 @@ import pytest
 from command_line import CommandLine, catch_run, playfield
 from made_runs import make_run
 
-from playfield.commands.tensorboard import Options, addresses, tensorboard_arguments
+from playfield.commands.tensorboard import Options, addresses, tensorboard_arguments, unseen
+from playfield.training import event_file
+from playfield.training.run import Run, list_runs
 
 __all__ = ["catch_run", "playfield"]  # fixtures
 
@@ -174,3 +176,65 @@ def test_over_ssh_where_there_is_no_browser_it_says_how_to_reach_the_page() -> N
     assert "ssh -N -L 6007:localhost:6007 203.0.113.5" in hint
     # An address that others reach needs no tunnel.
     assert not any("ssh" in line for line in addresses("0.0.0.0", 6007, login))
+
+
+# --- what TensorBoard does not show ---
+
+
+def told_of(root: Path) -> list[str]:
+    return list(unseen(sorted(list_runs(root, pytest.fail), key=lambda run: run.name)))
+
+
+def write_events(folder: Path, steps: range, cut: int = 0, number: int = 1) -> None:
+    events = [event_file.scalars(step, 0.0, {"train/loss": 1.0}) for step in steps]
+    content = event_file.encode([event_file.version(0.0), *events])
+    path = folder / f"events.out.tfevents.{number}.a"
+    path.write_bytes(content[: len(content) - cut])
+
+
+def test_a_run_whose_curves_are_torn_empty_or_missing_is_told(tmp_path: Path) -> None:
+    for name in ("1-whole", "2-torn", "3-empty", "4-none", "5-first"):
+        make_run(tmp_path, name)
+    write_events(tmp_path / "1-whole", range(10))
+    write_events(tmp_path / "2-torn", range(1_001), cut=3)
+    (tmp_path / "3-empty" / "events.out.tfevents.1.a").touch()
+    write_events(tmp_path / "5-first", range(6), cut=9)
+    write_events(tmp_path / "5-first", range(6, 9), number=2)
+    torn, empty, none, first = told_of(tmp_path)
+    assert "Run '2-torn'" in torn and "damaged after step 999: TensorBoard shows what" in torn
+    assert "Run '3-empty'" in empty and "is empty" in empty
+    assert "Run '4-none' has no event file" in none
+    assert "Run '5-first'" in first and "after step 4:" in first
+
+
+def test_a_record_that_is_being_written_is_no_damage(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "live", status="running")
+    write_events(folder, range(10), cut=3)
+    with Run.open("live", tmp_path).hold():
+        assert told_of(tmp_path) == []
+        path = folder / "events.out.tfevents.1.a"
+        path.write_bytes(path.read_bytes() + bytes(100))  # nothing writes zeros
+        assert "after step 8" in told_of(tmp_path)[0]
+    write_events(folder, range(10), cut=3)
+    assert "after step 8" in told_of(tmp_path)[0]  # its process has died
+
+
+def test_more_than_a_second_can_read_is_not_looked_at(tmp_path: Path) -> None:
+    for name in ("1-small", "2-large"):
+        write_events(make_run(tmp_path, name), range(3 if name == "1-small" else 90), cut=3)
+    runs = sorted(list_runs(tmp_path, pytest.fail), key=lambda run: run.name)
+    (told,) = unseen(runs, most_bytes=1000)
+    assert "1-small" in told
+
+
+def test_what_is_not_shown_is_told_before_the_page_is_served(catch_run: Path) -> None:
+    (path,) = catch_run.glob("events.out.tfevents.*")
+    path.write_bytes(path.read_bytes()[:-5])
+    with serving("catch", "--port", "0") as (process, printed):
+        assert "TensorBoard" in answer(address_in(printed))
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 0
+        assert process.stderr is not None
+        (line,) = process.stderr.read().splitlines()
+    assert line.startswith("playfield: Run 'catch': events.out.tfevents.")
+    assert "is damaged after step 1" in line
