@@ -40,7 +40,8 @@ class Options:
 
     Runs that differ by their seeds alone are one line: their mean, and of three runs or more its
     95 % interval by Student's t over the seeds. What tells the lines apart is listed. Runs on
-    different games, data or protocols are refused, because their numbers mean different things.
+    different games, data or protocols are refused, because their numbers mean different things, and
+    so are Fréchet distances (precision, recall, coverage) from different numbers of images.
     """
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
@@ -74,7 +75,8 @@ def run(args: Sequence[str]) -> int:
     if forced and not options.force:
         raise UserError(f"These runs don't compare: {forced[0]}. --force draws them all the same.")
     curves = _curves(runs, metric, options)
-    drawn = lines([each for each in runs if each.name in curves], average=options.average)
+    shown = [each for each in runs if each.name in curves]
+    drawn = lines(shown, average=options.average, metric=metric)
     if len(drawn) > MOST_LINES:
         raise UserError(f"{len(drawn)} lines are too many for a chart: name fewer runs.")
     series = [_series(line, curves, options) for line in drawn]

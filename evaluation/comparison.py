@@ -18,6 +18,11 @@ NO_RULES = frozenset({"game", "actions", "ale_py"})
 PLAIN = ("algorithm", "on", "protocol.name")
 #: Letters of a line's label.
 LABEL = 40
+#: What depends on how many images an evaluation compares: the Fréchet distance is too large by some
+#: 1/n, and of more images balls that reach to a neighbour are smaller.
+COUNTED = ("paint/frechet_distance", "paint/precision", "paint/recall", "paint/coverage")
+#: How many they were in runs whose manifest does not say it: it was no option then.
+UNSAID = 512
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ def objections(runs: Sequence[Run], metric: str, *, average: bool) -> list[str]:
         for run in held_out
         if run.manifest["held_out"] != held_out[0].manifest["held_out"]
     ][:1]
+    if metric in COUNTED:
+        found += _unlike_counts(runs, metric)
     algorithms = sorted({run.manifest["algorithm"] for run in runs})
     if len(algorithms) > 1 and average:
         found.append(f"an average of different algorithms ({', '.join(algorithms)}) is of none")
@@ -59,13 +66,17 @@ def objections(runs: Sequence[Run], metric: str, *, average: bool) -> list[str]:
     return found
 
 
-def lines(runs: Sequence[Run], *, average: bool) -> list[Line]:
-    """`runs` in groups that their seeds alone tell apart; with `average` all in one."""
+def lines(runs: Sequence[Run], *, average: bool, metric: str = "") -> list[Line]:
+    """`runs` in groups that their seeds alone tell apart; with `average` all in one.
+
+    How many images evaluations compare is no part of what was learned, but it tells curves apart
+    where `metric` depends on it.
+    """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        key = "" if average else json.dumps(_settings(run), sort_keys=True)
+        key = "" if average else json.dumps(_settings(run, metric), sort_keys=True)
         groups.setdefault(key, []).append(run)
-    settings = [_settings(group[0]) for group in groups.values()]
+    settings = [_settings(group[0], metric) for group in groups.values()]
     telling = _telling(settings)
     return [
         Line(_label(group, own, telling), tuple(group), own)
@@ -87,6 +98,28 @@ def differences(drawn: Sequence[Line]) -> dict[str, list[Any]]:
     return found
 
 
+def images_compared(run: Run) -> int:
+    """How many painted images an evaluation in training compares with as many real ones; 0: none.
+
+    There are no more than it learns from, however many were asked for.
+    """
+    if "data" not in run.manifest or "held_out" in run.manifest:
+        return 0
+    number = int(run.manifest["training"].get("evaluate_images", UNSAID))
+    return min(number, int(run.manifest["data"].get("count", number)))
+
+
+def _unlike_counts(runs: Sequence[Run], metric: str) -> list[str]:
+    """A clause where evaluations compare different numbers of images, where they compare any."""
+    counts = [(run.name, count) for run in runs if (count := images_compared(run))]
+    return [
+        f"run {name!r} is evaluated by {count:,} painted images, and {counts[0][0]!r} by "
+        f"{counts[0][1]:,}, and {metric} depends on how many there are"
+        for name, count in counts
+        if count != counts[0][1]
+    ][:1]
+
+
 def _world(run: Run) -> str:
     """What it learns from, however that is written."""
     if "env" in run.manifest:
@@ -94,7 +127,7 @@ def _world(run: Run) -> str:
     return str(run.manifest["data"].get("fingerprint") or run.world)
 
 
-def _settings(run: Run) -> dict[str, Any]:
+def _settings(run: Run, metric: str) -> dict[str, Any]:
     """Everything that tells its curve from another one's, the seed and chance left out."""
     rules = run.manifest.get("protocol", {})
     return {
@@ -102,6 +135,7 @@ def _settings(run: Run) -> dict[str, Any]:
         "on": run.world,
         **settings_of(run),
         **{f"protocol.{name}": rule for name, rule in rules.items() if name not in NO_RULES},
+        **({"evaluate_images": images_compared(run)} if metric in COUNTED else {}),
     }
 
 

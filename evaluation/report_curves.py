@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from playfield.evaluation.charts import Series, line_chart
-from playfield.evaluation.comparison import OWN, Line, lines
+from playfield.evaluation.comparison import COUNTED, OWN, Line, images_compared, lines
 from playfield.evaluation.media_files import Medium
 from playfield.evaluation.seed_curves import mean_of_runs
 from playfield.evaluation.statistics import FEWEST_RUNS
@@ -55,13 +55,14 @@ def curve_charts(runs: Sequence[Run], unit: str, left_out: Callable[[str], None]
     """
     curves = {run.folder: _curves(run, left_out) for run in runs}
     drawn = seed_lines(runs)
+    counted = {name: seed_lines(runs, name) for name in COUNTED}
     bounds = {name for pair in SPREAD.values() for name in pair}
     first: list[Medium] = []
     others: list[Medium] = []
     for name in [*FIRST, *(name for name in METRICS if name not in FIRST)]:
         if name in LEFT_OUT | bounds:
             continue
-        for title, panel in _panels(name, _logged(drawn, name, curves)):
+        for title, panel in _panels(name, _logged(counted.get(name, drawn), name, curves)):
             series = [_series(line, name, curves) for line in panel]
             encoded = line_chart(
                 series,
@@ -76,18 +77,19 @@ def curve_charts(runs: Sequence[Run], unit: str, left_out: Callable[[str], None]
                 caption += f"; {BETWEEN}"
             chart = Medium("chart", "image/svg+xml", encoded, caption)
             (first if name in FIRST else others).append(chart)
-    return CurveCharts(
-        first, others, list(_notes(drawn, [run for run in runs if not curves[run.folder]]))
-    )
+    every = [line for each in (drawn, *counted.values()) for line in each]
+    noted = {(line.label, *(run.folder for run in line.runs)): line for line in every}
+    empty = [run for run in runs if not curves[run.folder]]
+    return CurveCharts(first, others, list(_notes(list(noted.values()), empty)))
 
 
-def seed_lines(runs: Sequence[Run]) -> list[Line]:
-    """`runs` as lines: those that nothing but the seed tells apart are one.
+def seed_lines(runs: Sequence[Run], metric: str = "") -> list[Line]:
+    """`runs` as lines of `metric`: those that nothing but the seed tells apart are one.
 
     Runs that share a seed too are never averaged: they may be copies of one.
     """
     found = []
-    for line in lines(runs, average=False):
+    for line in lines(runs, average=False, metric=metric):
         if len({run.manifest["seed"] for run in line.runs}) == len(line.runs) > 1:
             found.append(replace(line, label=f"{line.label}, {len(line.runs)} seeds"))
         else:
@@ -136,16 +138,19 @@ def _logged(
 
 
 def _panels(name: str, drawn: Sequence[Line]) -> Iterator[tuple[str, Sequence[Line]]]:
-    """Title and lines of each chart of one metric: one, or one for each algorithm."""
-    if not name.startswith(OWN):
-        if drawn:
-            yield name, drawn
-        return
-    by_algorithm: dict[str, list[Line]] = {}
+    """Title and lines of each chart of one metric: one for each kind of it."""
+    by_kind: dict[str, list[Line]] = {}
     for line in drawn:
-        by_algorithm.setdefault(line.runs[0].manifest["algorithm"], []).append(line)
-    for algorithm, group in by_algorithm.items():
-        yield (f"{name} ({algorithm})" if len(by_algorithm) > 1 else name), group
+        by_kind.setdefault(_kind(name, line.runs[0]), []).append(line)
+    for kind, group in by_kind.items():
+        yield (f"{name} ({kind})" if len(by_kind) > 1 else name), group
+
+
+def _kind(name: str, run: Run) -> str:
+    """What makes a metric something else in other runs: the algorithm, or how many images."""
+    if name.startswith(OWN):
+        return str(run.manifest["algorithm"])
+    return f"{images_compared(run):,} images" if name in COUNTED else ""
 
 
 def _series(line: Line, name: str, curves: Mapping[Path, Mapping[str, Curve]]) -> Series:

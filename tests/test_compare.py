@@ -176,6 +176,63 @@ def test_the_axis_of_a_model_that_paints_counts_images(playfield: CommandLine) -
     assert "paint/frechet_distance on digits" in shown and " images " in shown
 
 
+def painted(
+    root: Path, name: str, number: int | None, *metrics: str, count: int = 5000, seed: int = 0
+) -> None:
+    """A run of a painter whose evaluations were asked for `number` images; None: it isn't said."""
+    points = [point for metric in metrics for point in curve(metric, {10: 5.0, 20: 4.0})]
+    training = {"steps": 1000} | ({} if number is None else {"evaluate_images": number})
+    data = {"name": "digits", "count": count}
+    make_run(root, name, points, algorithm="flow", data=data, training=training, seed=seed)
+
+
+@pytest.mark.parametrize("name", ["frechet_distance", "precision", "recall", "coverage"])
+def test_what_depends_on_the_number_of_images_is_refused_for_different_ones(
+    playfield: CommandLine, name: str
+) -> None:
+    metric = f"paint/{name}"
+    painted(playfield.root, "a", 512, metric)
+    painted(playfield.root, "b", 512, metric, seed=1)
+    painted(playfield.root, "c", 1024, metric, seed=2)
+    clause = f"run 'c' is evaluated by 1,024 painted images, and 'a' by 512, and {metric} depends"
+    for average in ((), ("--average",)):
+        refusal = playfield.refuses("compare", "a", "b", "c", "--metric", metric, *average)
+        assert clause in refusal and "--force" in refusal
+    forced = playfield("compare", "a", "b", "c", "--metric", metric, "--force").out
+    assert f"Forced: {clause}" in " ".join(forced.split())
+    # Drawn, and not averaged all the same.
+    assert "A  evaluate_images=512      2 " in forced and "B  evaluate_images=1024     1 " in forced
+    assert "evaluate_images: A 512, B 1024" in forced
+
+
+def test_what_does_not_depend_on_the_number_of_images_compares_whatever_it_is(
+    playfield: CommandLine,
+) -> None:
+    for metric in ("paint/diversity", "paint/neighbour_distance", "train/loss"):
+        for name, number, seed in (("a", 512, 0), ("b", 1024, 1)):
+            painted(playfield.root, f"{metric[-4:]}-{name}", number, metric, seed=seed)
+        shown = playfield("compare", f"{metric[-4:]}-*", "--metric", metric)
+        assert shown.code == 0 and "A  flow     2 " in shown.out
+
+
+def test_the_number_of_images_is_the_one_that_an_evaluation_could_take(
+    playfield: CommandLine,
+) -> None:
+    metric = "paint/frechet_distance"
+    # More than there are are all of them; an old manifest says nothing and had 512; a run of grids
+    # alone has nothing to compare.
+    painted(playfield.root, "few-a", 2000, metric, count=1498)
+    painted(playfield.root, "few-b", 3000, metric, count=1498, seed=1)
+    assert "A  flow     2 " in playfield("compare", "few-*").out
+    painted(playfield.root, "old-a", None, metric)
+    painted(playfield.root, "old-b", 512, metric, seed=1)
+    assert "A  flow     2 " in playfield("compare", "old-*").out
+    painted(playfield.root, "old-grids", 0)
+    assert "'old-grids' has no points" in playfield("compare", "old-*").err
+    painted(playfield.root, "old-c", 513, metric)
+    assert "by 513 painted images" in playfield.refuses("compare", "old-*")
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

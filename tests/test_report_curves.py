@@ -122,3 +122,24 @@ def test_a_return_is_drawn_with_the_spread_of_its_games(
     assert drawn.low is not None and drawn.low.tolist() == [1.0, 1.0]
     assert drawn.high is not None and drawn.high.tolist() == [8.0, 8.0]
     assert "middle 80 % of these games" in caption
+
+
+def test_curves_from_different_numbers_of_images_have_charts_of_their_own(
+    make_run: MakeRun, undrawn: list[list[Series]]
+) -> None:
+    values = {"paint__frechet_distance": 5.0, "paint__diversity": 1.0}
+    runs = []
+    for seed, number in enumerate([512, 512, 1024]):
+        data = {"name": "digits", "count": 5000}
+        run = make_run(f"r{seed}", lines=[line(100, **values)], env=None, data=data, seed=seed)
+        run.update_manifest(training={"steps": 1000, "evaluate_images": number})
+        runs.append(run)
+    titles = [caption.partition(":")[0] for caption in charts(*runs)]
+    assert dict(zip(titles, labels(undrawn), strict=True)) == {
+        "paint/frechet_distance (512 images)": ["evaluate_images=512, 2 seeds"],
+        "paint/frechet_distance (1,024 images)": ["r2"],
+        "paint/diversity": ["dqn, 3 seeds"],
+    }
+    text = page_of(*runs).text
+    assert "evaluate_images=512, 2 seeds: the mean of r0, r1." in text
+    assert "dqn, 3 seeds: the mean of r0, r1, r2, with its" in text

@@ -121,7 +121,7 @@ METRICS: dict[str, Metric] = {
     "eval/return": Metric("mean raw score over the games of one evaluation", "points"),
     "eval/length": Metric("mean length of the games of one evaluation", "steps"),
     "paint/frechet_distance": Metric(
-        "Fréchet distance of up to 512 painted images to as many real ones, by random features",
+        "Fréchet distance of painted images to as many real ones, by random features",
         "1",
     ),
     "paint/precision": Metric(
