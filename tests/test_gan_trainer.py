@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from playfield.commands.ending import finish
 from playfield.commands.stored_painter import conclude
 from playfield.errors import UserError
 from playfield.generative import gan_health
-from playfield.generative.gan import GANConfig
+from playfield.generative.gan import GANConfig, Penalty
 from playfield.generative.gan_augmentation import GANAugmentation
 from playfield.generative.gan_health import GANHealth, relative_diversity
 from playfield.generative.gan_losses import LOSSES
@@ -186,6 +186,118 @@ def test_r1_is_half_gamma_times_the_squared_slope_at_images_before_augmentation(
     draws = trainer._draws("discriminator")
     _, _, penalty = trainer._judged(real, real.clone(), label, draws, True)
     assert float(penalty.detach()) == pytest.approx(9 * float(weight.square().sum()) / 2)
+
+
+class Squares(torch.nn.Module):
+    """A discriminator of weighted squares, Σ w x²: its slope at an image x is 2 w x."""
+
+    dtype = torch.float32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.linspace(-0.2, 0.3, 30).view(1, 6, 5))
+
+    def forward(self, x: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return (self.weight * x.square()).sum((1, 2, 3))
+
+
+class Taught(NamedTuple):
+    """A discriminator's update: what it met, and what it was to minimise."""
+
+    weight: torch.Tensor  # of `Squares`
+    real: torch.Tensor
+    fake: torch.Tensor
+    between: torch.Tensor  # at the places that the update draws, augmented
+    losses: list[torch.Tensor]
+    metrics: dict[str, float | torch.Tensor]
+
+
+def taught(
+    config: GANConfig, data: ImageData, monkeypatch: pytest.MonkeyPatch, progress: int = 0
+) -> Taught:
+    """The update at `progress` of a trainer whose augmentation makes images thrice as bright."""
+    trainer = trainer_of(config, data)
+    trainer.progress = progress
+    judge = trainer.discriminator = Squares()
+    fake = torch.linspace(-1, 0.5, 16 * 30).view(16, 1, 6, 5)
+    losses: list[torch.Tensor] = []
+
+    def stepped(loss: torch.Tensor) -> torch.Tensor:
+        losses.append(loss)
+        return torch.zeros(())
+
+    monkeypatch.setattr(trainer, "_seen", lambda images, draws: 3 * images)
+    monkeypatch.setattr(trainer.network, "forward", lambda z, label: fake)
+    monkeypatch.setattr(trainer.discriminator_step, "step", stepped)
+    real, label = trainer._next_images()
+    # An update draws the generator's noise first, then one place between each pair.
+    noise = trainer._draws("discriminator").noise
+    torch.randn(16, NET.latent, generator=noise)
+    share = torch.rand(16, generator=noise).view(16, 1, 1, 1)
+    metrics = trainer._teach_discriminator(real, label, trainer._draws("discriminator"))
+    between = 3 * (share * real + (1 - share) * fake)
+    return Taught(judge.weight, real, fake, between, losses, metrics)
+
+
+def naive_penalty(kind: str, found: Taught) -> torch.Tensor:
+    """From slopes worked out by hand: 18 w x of D(3x) at x, and 2 w x of D at x, one by one."""
+    w, total = found.weight, torch.zeros(())
+    for real, fake, between in zip(found.real, found.fake, found.between, strict=True):
+        if kind in ("r1", "r1r2"):
+            total = total + (18 * w * real).square().sum() / 2
+        if kind == "r1r2":
+            total = total + (18 * w * fake).square().sum() / 2
+        if kind == "gradient":
+            total = total + ((2 * w * between).square().sum().sqrt() - 1) ** 2
+    return total / len(found.real)
+
+
+@pytest.mark.parametrize("every", [1, 4])
+@pytest.mark.parametrize("kind", ["none", "r1", "r1r2", "gradient"])
+def test_a_discriminator_minimises_its_loss_the_drift_and_the_weighted_penalty(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch, kind: Penalty, every: int
+) -> None:
+    """Drift weighs 0.05 and the penalty 0.3; a lazy penalty comes later, times four."""
+    config = replace(
+        KINDS["r3gan"], loss="non-saturating", drift=0.05, penalty=kind, penalty_weight=0.3,
+        penalty_every=every,
+    )  # fmt: skip
+    found = taught(config, data, monkeypatch)
+    w = found.weight
+    r, f = ((w * (3 * images).square()).sum((1, 2, 3)) for images in (found.real, found.fake))
+    loss = ((1 + (-r).exp()).log() + (1 + f.exp()).log()).mean() + 0.05 * (r**2).mean()
+    penalty = 0.3 * naive_penalty(kind, found)
+    expected = [loss + penalty] if every == 1 else [loss, 4 * penalty]
+    if kind == "none":
+        expected = [loss]
+    assert len(found.losses) == len(expected)
+    for ours, theirs in zip(found.losses, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+        # What the weights learn is the derivative of that.
+        slopes = [torch.autograd.grad(each, w, retain_graph=True)[0] for each in (ours, theirs)]
+        torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-5)
+    assert ("train/penalty" in found.metrics) == (kind != "none")
+    if kind != "none":
+        assert float(found.metrics["train/penalty"]) == pytest.approx(float(penalty.detach()))
+
+
+@pytest.mark.parametrize(
+    ("progress", "weight"),
+    [(0, 0.8), (STEPS // 4, 0.2 + 0.3 * (1 + 0.5**0.5)), (STEPS // 2, 0.5), (STEPS, 0.2)],
+)
+def test_the_weight_of_a_penalty_falls_along_half_a_cosine(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch, progress: int, weight: float
+) -> None:
+    config = replace(
+        KINDS["r3gan"], loss="wasserstein", penalty_weight=0.8, final_penalty_weight=0.2
+    )
+    found = taught(config, data, monkeypatch, progress)
+    r, f = (
+        (found.weight * (3 * images).square()).sum((1, 2, 3)) for images in (found.real, found.fake)
+    )
+    (loss,) = found.losses
+    expected = (f - r).mean() + weight * naive_penalty("r1r2", found)
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
 
 
 # --- painting -------------------------------------------------------------------------------------
