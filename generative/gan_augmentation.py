@@ -23,8 +23,9 @@ exists up to p = 0.82. And near p = 1 an inverse that exists is too ill-conditio
 the paper saw leaks above 0.8, which is what `ada_limit` is for. A chain of kinds, each invertible,
 is invertible.
 
-DiffAugment (Zhao et al. 2020) changes every image, p = 1, so none of this covers it: small moves
-and shades do not leak in practice, but what cutout always hides some part of is never judged whole.
+DiffAugment (Zhao et al. 2020) changes every image, p = 1, so none of this covers it: that moves and
+shades do not leak is what its paper claims and shows by better FIDs, not what is proven, and images
+of which cutout always hides some part are never judged whole.
 
 Both penalties on gradients differentiate through the changes again. All that is here has
 derivatives of every order; on noise and hidden parts they are those of the identity and of zero.

@@ -13,13 +13,14 @@ import pytest
 import torch
 from fake_trainer import manifest
 from killed_painters import Crash, assert_same_moments, go, weights
+from scipy import stats
 
 from playfield.commands.ending import finish
 from playfield.commands.stored_painter import conclude
 from playfield.errors import UserError
 from playfield.generative import gan_health
 from playfield.generative.gan import GANConfig, Penalty
-from playfield.generative.gan_augmentation import GANAugmentation
+from playfield.generative.gan_augmentation import GANAugmentation, draw
 from playfield.generative.gan_health import GANHealth, relative_diversity
 from playfield.generative.gan_losses import LOSSES
 from playfield.generative.gan_networks import GANNetConfig
@@ -298,6 +299,54 @@ def test_the_weight_of_a_penalty_falls_along_half_a_cosine(
     (loss,) = found.losses
     expected = (f - r).mean() + weight * naive_penalty("r1r2", found)
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
+
+
+# --- augmentation ---------------------------------------------------------------------------------
+
+
+def test_diffaugment_changes_real_and_painted_images_alike(data: ImageData) -> None:
+    """Where both are the same images, what is seen of them has the same distribution."""
+    trainer = trainer_of(KINDS["diffaugment"], data)
+    images = torch.full((4000, 1, 6, 5), -0.5)
+    images[:, :, 2:4, 1:3] = 0.5
+    seen: list[torch.Tensor] = []
+
+    def watched(x: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        seen.append(x.detach())
+        return x.sum((1, 2, 3))
+
+    trainer.discriminator.forward = watched  # type: ignore[method-assign]
+    label = torch.zeros(4000, dtype=torch.int64)
+    trainer._judged(images, images.clone(), label, trainer._draws("discriminator"), False)
+    real, painted = (each.flatten(1) for each in seen)
+    assert not torch.equal(real, painted)  # each has draws of its own
+    rows, columns = (torch.arange(side).float() for side in (6, 5))
+    weights = torch.stack([torch.ones(30), rows.repeat_interleave(5), columns.repeat(6)], 1)
+    for sums in ((each @ weights).T.numpy() for each in (real, painted)):
+        assert all(np.ptp(column) > 1 for column in sums)  # brightness and both moves happen
+    for ours, theirs in zip((real @ weights).T, (painted @ weights).T, strict=True):
+        assert stats.ks_2samp(ours, theirs).pvalue > 1e-3
+    assert stats.ks_2samp(real.std(1), painted.std(1)).pvalue > 1e-3  # contrast
+
+
+def test_a_generator_learns_through_the_changes_of_diffaugment(data: ImageData) -> None:
+    trainer = trainer_of(replace(KINDS["diffaugment"], loss="wasserstein"), data)
+    judge = trainer.discriminator = Squares()
+    real, label = trainer._next_images()
+
+    def slopes(augmentation: GANAugmentation) -> torch.Tensor:
+        """The gradient of -D(T(G(z))), the changes T drawn as the generator's turn draws them."""
+        noise, changes = trainer._draws("generator")
+        fake = trainer.network(torch.randn(16, NET.latent, generator=noise), label)
+        seen = draw(augmentation, tuple(fake.shape), 0.0, changes)(fake)
+        found = torch.autograd.grad(-judge(seen, label).mean(), trainer.network.parameters())
+        return torch.cat([each.flatten() for each in found])
+
+    through, past = slopes(trainer.config.augmentation), slopes(GANAugmentation())
+    trainer._teach_generator(real, label, trainer._draws("generator"))
+    learned = torch.cat([p.grad.flatten() for p in trainer.network.parameters()])  # type: ignore[union-attr]
+    torch.testing.assert_close(learned, through)
+    assert float((learned - past).norm()) > 0.1 * float(past.norm())
 
 
 # --- painting -------------------------------------------------------------------------------------
