@@ -53,7 +53,8 @@ class GANConfig(PainterConfig):
     drift: float = 0.0
     """Weight of the squared logits of real images, which keeps them near 0: 0.001 in some WGANs."""
     discriminator_steps: int = 1
-    """Updates of the discriminator for each of the generator: 5 in WGAN-GP and SN-GAN."""
+    """Updates of the discriminator for each of the generator: 5 in the papers of WGAN-GP and
+    SN-GAN; the preset sngan has 1 for images of up to 48 pixels."""
     discriminator_rate: float = 1.0
     """The discriminator's learning rate, as a multiple of the generator's."""
     flip: bool = False
