@@ -18,6 +18,7 @@ from playfield.errors import UserError
 from playfield.generative.model import GeneratorModel
 from playfield.generative.noise import image_noise
 from playfield.generative.objective import ImageSpec
+from playfield.generative.pixels import to_bytes
 from playfield.generative.sampling import SamplerConfig, paint, plan
 from playfield.generative.saved_painter import load_painter
 from playfield.generative.truncation import truncated
@@ -156,12 +157,19 @@ def test_sample_interpolates_between_latents_as_a_film(tmp_path: Path) -> None:
         assert film.n_frames == 6
 
 
-def test_sample_truncates(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    out = tmp_path / "grid.png"
-    args = ["-n", "20", "--truncation", "0.5", "--out", str(out)]
-    assert main(["sample", str(gan_run()), "--device", "cpu", *args]) == 0
-    assert out.is_file()
-    assert "20 images by generator, 1 step, 1 network call each" in capsys.readouterr().out
+def test_sample_truncates_as_paint_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {}
+    for bound in (None, 0.5):
+        out = tmp_path / f"{bound}.npz"
+        args = ["-n", "20", "--classes", "3", "--out", str(out)]
+        args += [] if bound is None else ["--truncation", str(bound)]
+        assert main(["sample", str(gan_run()), "--device", "cpu", *args]) == 0
+        assert "20 images by generator, 1 step, 1 network call each" in capsys.readouterr().out
+        found[bound] = np.load(out)["images"]
+        model = load_painter(gan_run(), device="cpu")
+        signals = paint(model, SamplerConfig(truncation=bound), range(20), torch.full((20,), 3))
+        assert np.array_equal(found[bound], to_bytes(signals)[:, 0].numpy())
+    assert not np.array_equal(found[None], found[0.5])
 
 
 @pytest.mark.parametrize(
