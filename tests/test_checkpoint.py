@@ -186,6 +186,43 @@ def test_the_newest_intact_one_is_found_and_the_damaged_ones_told(tmp_path: Path
     assert ["000000000200" in told[0], "000000000100" in told[1], len(told)] == [True, True, 2]
 
 
+@pytest.fixture(params=["list_checkpoints", "_read_manifest", "_files_under", "_read_verified"])
+def pruned_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Path:
+    """The one checkpoint there is; whoever trains replaces it by a newer one while it is read.
+
+    That is after the folder is listed, or before the step of reading that is named.
+    """
+    path, real = _save(tmp_path, 5), getattr(module, request.param)
+    trained = []
+
+    def train_on() -> None:
+        if not trained:
+            trained.append(True)
+            prune(tmp_path, 1, intact=_save(tmp_path, 10))
+
+    def meanwhile(*args: Any) -> Any:
+        found = real(*args) if request.param == "list_checkpoints" else None
+        train_on()
+        return real(*args) if found is None else found
+
+    monkeypatch.setattr(module, request.param, meanwhile)
+    return path
+
+
+def test_the_newest_one_is_found_though_training_prunes_meanwhile(pruned_meanwhile: Path) -> None:
+    checkpoint = newest_intact(pruned_meanwhile.parent, _no_report)
+    assert checkpoint is not None
+    assert checkpoint.progress == 10
+
+
+def test_one_that_is_pruned_while_it_is_read_is_said_to_be_gone(pruned_meanwhile: Path) -> None:
+    module.list_checkpoints(pruned_meanwhile.parent)
+    with pytest.raises(DamagedFileError, match="was removed while it was read"):
+        load_checkpoint(pruned_meanwhile)
+
+
 def test_there_is_no_newest_one_where_nothing_was_saved(tmp_path: Path) -> None:
     assert newest_intact(tmp_path, _no_report) is None
     assert newest_intact(tmp_path / "absent", _no_report) is None

@@ -125,8 +125,21 @@ def load_checkpoint(path: Path, *, stores: bool = True) -> Checkpoint:
     """The checkpoint at `path`, every file of it compared with its size and hash.
 
     `stores=False` leaves the stores and their pages unread: enough to act with the weights. Raises
-    `DamagedFileError` naming the file and the field.
+    `DamagedFileError` naming the file and the field, and also where the checkpoint is removed
+    meanwhile, as training does that goes on.
     """
+    try:
+        return _load(path, stores)
+    except (DamagedFileError, FileNotFoundError) as error:
+        if path.exists() and isinstance(error, DamagedFileError):
+            raise
+        raise DamagedFileError(
+            f"Checkpoint {path} was removed while it was read: its run is in training and keeps "
+            "only the newest, so take another."
+        ) from None
+
+
+def _load(path: Path, stores: bool) -> Checkpoint:
     manifest = _read_manifest(path)
     if stores and manifest["format"] != FORMAT:
         raise DamagedFileError(
@@ -165,13 +178,21 @@ def load_checkpoint(path: Path, *, stores: bool = True) -> Checkpoint:
 def newest_intact(
     folder: Path, report: Callable[[str], None], *, stores: bool = True
 ) -> Checkpoint | None:
-    """The newest checkpoint in `folder` that verifies; tells `report` which ones it passed over."""
-    for path in reversed(list_checkpoints(folder)):
+    """The newest checkpoint in `folder` that verifies; tells `report` which ones it passed over.
+
+    One that is removed meanwhile is no damage: whoever trains has written a newer one before.
+    """
+    refused: set[Path] = set()
+    while True:
+        left = [path for path in list_checkpoints(folder) if path not in refused]
+        if not left:
+            return None
         try:
-            return load_checkpoint(path, stores=stores)
+            return load_checkpoint(left[-1], stores=stores)
         except DamagedFileError as error:
-            report(f"Passing over checkpoint {path.name}: {error}")
-    return None
+            if left[-1].exists():
+                refused.add(left[-1])
+                report(f"Passing over checkpoint {left[-1].name}: {error}")
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
