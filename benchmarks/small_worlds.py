@@ -93,7 +93,7 @@ def run_record(learnt: Learnt, seed: int) -> dict[str, Any]:
         "steps": learnt.steps,
         "mean": statistics.fmean(learnt.scores),
         "scores": learnt.scores,
-        "evaluation": learnt.evaluation,
+        "evaluation": {name: learnt.evaluation[name] for name in ("epsilon", "seed", "truncated")},
     }
 
 
