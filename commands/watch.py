@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from playfield.training.trainer import Policy
 
 Draw = Callable[["Scene"], "Picture"]
+#: Said below a game in letters, whose brightness is all that they show.
+COLOURLESS = "without colour heat only looks bright: see --video FILE"
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,8 @@ def _draw(
                 f"value {scene.value:.2f}"
             )
             captions, beside = [title, caption], list[str]()
+            if overlay == "saliency" and style == "plain":
+                captions.append(COLOURLESS)
             columns, rows = shutil.get_terminal_size()
             if panel is not None and columns >= 2 * NARROWEST:
                 beside = panel.lines(scene, columns // 2, max(1, rows - len(captions)))

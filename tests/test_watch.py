@@ -158,6 +158,43 @@ def test_a_film_with_an_overlay_is_as_long_and_wider(
     assert widths[1] == widths[0] + 200
 
 
+def pictures_of(playfield: CommandLine, film: Path, *overlay: str) -> NDArray[np.int16]:
+    """`[T, H, W, 3]` of one game of the run `catch`: its part of the film, without the panel."""
+    args = ("--video", str(film), "--seed", "1", "--overlay", *overlay)
+    assert playfield("watch", "catch", *args).code == 0
+    pictures = []
+    with Image.open(film) as file:
+        for number in range(file.n_frames):  # type: ignore[attr-defined]
+            file.seek(number)
+            pictures.append(np.asarray(file.convert("RGB"), np.int16)[:, :-200])
+    return np.stack(pictures)
+
+
+@pytest.mark.parametrize("method", ["gradient", "perturbation"])
+def test_saliency_glows_over_the_game_and_dims_the_rest(
+    playfield: CommandLine, catch_run: Path, tmp_path: Path, method: str
+) -> None:
+    plain = pictures_of(playfield, tmp_path / "plain.png", "values")
+    heated = {
+        target: pictures_of(
+            *(playfield, tmp_path / f"{target}.png", "saliency"), "--method", method, "--of", target
+        )
+        for target in ("actions", "value")
+    }
+    for shown in heated.values():
+        assert shown.shape == plain.shape
+        red, green, blue = np.moveaxis(shown, -1, 0)
+        assert (shown != plain).any(axis=(1, 2, 3)).all()
+        assert ((red > green) & (green >= blue) & (red > 150)).any()
+        # Nothing of the background is red without heat, and the rest is grey and darker.
+        dark = (plain == 0).all(-1)
+        assert (red[dark] > 20).any()
+        cold = (red == green) & (green == blue) & ~dark
+        assert (shown[cold].max(-1) < plain[cold].max(-1)).all()
+    if method == "perturbation":  # the slope of the value is that of the best action's
+        assert not np.array_equal(heated["actions"], heated["value"])
+
+
 def test_saliency_of_what_is_no_picture_is_refused(playfield: CommandLine, tmp_path: Path) -> None:
     pytest.importorskip("gymnasium")
     tiny = (*TINY[2:], "--env", "CartPole-v1", "--steps", "50", "--checkpoint-every", "50")
@@ -168,6 +205,8 @@ def test_saliency_of_what_is_no_picture_is_refused(playfield: CommandLine, tmp_p
 
 
 # --- terminal ---
+
+on_posix = pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are POSIX")
 
 
 def test_watch_that_is_piped_says_how_to_write_a_file(
@@ -237,16 +276,16 @@ def test_a_screen_comes_and_goes_without_leaving_anything_behind(
     assert "a title that is too \x1b[K" in text and "short" in text
 
 
-@pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are POSIX")
-def test_watch_draws_in_a_terminal(playfield: CommandLine, catch_run: Path) -> None:
+def watched_in_a_terminal(overlay: str, terminal: str = "xterm-256color") -> str:
+    """What a pseudo-terminal gets of three pictures of the run `catch`."""
     import pty
     import subprocess
     import sys
 
     master, slave = pty.openpty()
-    show = ["watch", "catch", "--steps", "2", "--overlay", "values"]
+    show = ["watch", "catch", "--steps", "2", "--seed", "1", "--overlay", overlay]
     command = [sys.executable, "-m", "playfield.cli", *show]
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "60", "LINES": "20"}
+    environment = {**os.environ, "TERM": terminal, "COLUMNS": "60", "LINES": "20"}
     process = subprocess.Popen(
         [*command, "--fps", "100"], stdout=slave, stderr=slave, env=environment
     )
@@ -258,10 +297,38 @@ def test_watch_draws_in_a_terminal(playfield: CommandLine, catch_run: Path) -> N
     text = output.decode()
     assert process.wait() == 0, text
     assert text.count("\x1b[H") == 3  # three pictures
+    return text
+
+
+def colours_of(text: str) -> set[tuple[int, ...]]:
+    return {tuple(map(int, rgb)) for rgb in re.findall(r"\x1b\[[34]8;2;(\d+);(\d+);(\d+)m", text)}
+
+
+@on_posix
+def test_watch_draws_in_a_terminal(playfield: CommandLine, catch_run: Path) -> None:
+    text = watched_in_a_terminal("values")
     assert re.search(r"\x1b\[38;2;\d+;\d+;\d+m", text)
     assert "game 1  score 0" in text
     assert "action values" in text and "▶" in text
     assert text.endswith("\x1b[?1049l")
+
+
+@on_posix
+def test_saliency_glows_in_a_terminal_too(playfield: CommandLine, catch_run: Path) -> None:
+    plain, text = watched_in_a_terminal("values"), watched_in_a_terminal("saliency")
+    new = colours_of(text) - colours_of(plain)
+    assert any(red > green >= blue and red > 150 for red, green, blue in new)
+    assert "action values" in text and "--video" not in text
+
+
+@on_posix
+def test_without_colours_saliency_says_what_cannot_be_seen(
+    playfield: CommandLine, catch_run: Path
+) -> None:
+    text = watched_in_a_terminal("saliency", "vt100")
+    assert colours_of(text) == set() and text.isascii()
+    assert text.count("without colour heat only looks bright: see --video FILE") == 3
+    assert "--video" not in watched_in_a_terminal("values", "vt100")
 
 
 def _read(descriptor: int) -> bytes:
