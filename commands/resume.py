@@ -135,6 +135,7 @@ def _judge_on(old: Run, options: Options) -> Outcome:
     from playfield.training.devices import resolve_device, usable_cores
     from playfield.training.loop import TrainingConfig, train
     from playfield.training.profile import profiling
+    from playfield.training.transfer import freeze
 
     training = _training(old, TrainingConfig, options)
     device = resolve_device(options.device or old.manifest["device"])
@@ -144,6 +145,8 @@ def _judge_on(old: Run, options: Options) -> Outcome:
     _refuse_if_spent(old, training, checkpoint, "images")
     learned, test = stored_classifier.stored_images(old)
     trainer = stored_classifier.stored_trainer(old, learned, device, steps=training.steps)
+    if origin := stored.stored_origin(old):
+        freeze(trainer.network, origin.freeze)
     old.update_manifest(training=asdict(training), device=str(device), threads=threads)
     evaluate = during_training(trainer, test)
     with profiling(old.folder, options.profile):

@@ -15,7 +15,7 @@ from playfield.errors import UserError
 from playfield.generative.judges import JUDGES
 from playfield.training.checkpoint import Checkpoint
 from playfield.training.run import MANIFEST, Run
-from playfield.training.run_checkpoint import does_not_fit, wanted_checkpoint
+from playfield.training.run_checkpoint import does_not_fit, wanted_checkpoint, weights_at
 from playfield.training.saved_settings import from_stored
 from playfield.training.transfer import Origin
 
@@ -100,12 +100,7 @@ def stored_policy(
 
 def stored_weights(run: Run, checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """The weights of the network in `checkpoint`, by name."""
-    key = stored_algorithm(run).weights
-    try:
-        weights = checkpoint.state["trainer"][key]
-        return {name: weights[name].detach() for name in weights}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise does_not_fit(run, checkpoint, error) from error
+    return weights_at(run, checkpoint, stored_algorithm(run).weights)
 
 
 def stored_origin(run: Run) -> Origin | None:

@@ -91,6 +91,8 @@ def _defaults(chosen: Algorithm, preset_name: str | None) -> Options[AgentConfig
 
 
 def _check(options: Options[AgentConfig]) -> None:
+    from playfield.commands.origin import check_parts
+
     if options.env is None:
         raise UserError(
             "train wants an environment, as in --env ALE/Pong-v5; `playfield list envs` shows "
@@ -100,8 +102,7 @@ def _check(options: Options[AgentConfig]) -> None:
         find_protocol(options.protocol)
     if options.seed < 0:
         raise UserError(f"--seed has to be 0 or more, not {options.seed}.")
-    if options.init_from is None and options.init_parts != "all":
-        raise UserError("--init-parts wants the run that they are of, as in --init-from RUN.")
+    check_parts(options.init_from, options.init_parts)
 
 
 def _resolved(chosen: Algorithm, options: Options[AgentConfig]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,12 @@ from playfield.generative.classifier_presets import DEFAULT, ClassifierTrainingC
 from playfield.generative.datasets.options import DataOptions
 from playfield.generative.judges import CLASSIFIER
 from playfield.training.places import runs_root
+from playfield.training.transfer import Freeze, Parts
 
 if TYPE_CHECKING:
     from playfield.generative.held_out import HeldOut
     from playfield.generative.images import ImageData
+    from playfield.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,13 @@ class Options:
     """Other images to measure on, of the same shape and classes, such as digits,split=test."""
     preset: str | None = None
     """Settings to start from, see `playfield list presets`; options beside it override them."""
+    init_from: str | None = None
+    """Run, by name or folder, of a classifier: begin with its newest weights as far as they fit,
+    and with its network's settings."""
+    init_parts: Parts = "all"
+    """Which of its weights: those of the encoder, its convolutions, or all."""
+    freeze: Freeze = "none"
+    """What does not learn. Without init_from the encoder stays random, which is a baseline."""
     seed: int = 0
     """Seed of everything that is random, such as which images are held out."""
     device: str = "auto"
@@ -66,9 +75,13 @@ class Options:
 
 def run(args: Sequence[str]) -> int:
     """Train as the options say; the exit code."""
+    from playfield.commands.origin import check_parts
+
     name = arguments.value_of("--preset", args)
     chosen = DEFAULT if name is None else preset(name)
-    default = Options(model=chosen.config, training=chosen.training, data=chosen.data)
+    source = _source(args)
+    config = chosen.config if source is None else _alike(chosen.config, source)
+    default = Options(model=config, training=chosen.training, data=chosen.data)
     options = arguments.parse(Options, args, command=f"train {CLASSIFIER}", default=default)
     if options.seed < 0:
         raise UserError(f"--seed has to be 0 or more, not {options.seed}.")
@@ -76,10 +89,27 @@ def run(args: Sequence[str]) -> int:
         raise UserError("--held-out and --test-data do not go together: choose one.")
     if options.held_out is not None and not 0 < options.held_out < 1:
         raise UserError(f"--held-out has to lie between 0 and 1, not {options.held_out}.")
+    check_parts(options.init_from, options.init_parts)
     if options.dry_run:
         print(json.dumps(_resolved(options), indent=2))
         return 0
-    return _train(options)
+    return _train(options, source)
+
+
+def _source(args: Sequence[str]) -> Run | None:
+    from playfield.training.run import Run
+
+    name = arguments.value_of("--init-from", args)
+    root = Path(arguments.value_of("--root", args) or runs_root())
+    return None if name is None else Run.open(name, root)
+
+
+def _alike(config: ClassifierConfig, source: Run) -> ClassifierConfig:
+    """`config` with the network of `source`."""
+    from playfield.generative.saved_classifier import stored_config
+
+    theirs = stored_config(source)
+    return replace(config, width=theirs.width, features=theirs.features)
 
 
 def _resolved(options: Options) -> dict[str, Any]:
@@ -90,6 +120,9 @@ def _resolved(options: Options) -> dict[str, Any]:
         "images": asdict(options.images),
         "held_out": options.held_out,
         "test_data": options.test_data,
+        "init_from": options.init_from,
+        "init_parts": options.init_parts,
+        "freeze": options.freeze,
         "seed": options.seed,
         "device": options.device,
         "threads": options.threads,
@@ -100,12 +133,14 @@ def _resolved(options: Options) -> dict[str, Any]:
     }
 
 
-def _train(options: Options) -> int:
+def _train(options: Options, source: Run | None) -> int:
     from playfield.commands.classifier_evaluation import conclude, during_training
     from playfield.commands.data_sets import open_data_set, report_damage
     from playfield.commands.ending import finish
+    from playfield.commands.origin import begin, newest_weights
     from playfield.commands.stored_painter import describe
     from playfield.generative.classifier_trainer import ClassifierTrainer
+    from playfield.generative.saved_classifier import stored_weights
     from playfield.training.devices import resolve_device, set_threads
     from playfield.training.loop import train
     from playfield.training.profile import profiling
@@ -113,6 +148,7 @@ def _train(options: Options) -> int:
 
     device = resolve_device(options.device)
     set_threads(options.threads)
+    weights = None if source is None else newest_weights(source, stored_weights)
     data = open_data_set(options.data, options.images)
     report_damage(data)
     description = describe(data)
@@ -123,6 +159,7 @@ def _train(options: Options) -> int:
     trainer = ClassifierTrainer(
         options.model, learned, seed=options.seed, device=device, steps=training.steps
     )
+    origin = begin(trainer, weights, options.init_parts, options.freeze)
     new_run = Run.create(
         options.root,
         options.run,
@@ -134,6 +171,7 @@ def _train(options: Options) -> int:
             held_out=asdict(held_out),
             config=asdict(options.model),
             training=asdict(training),
+            init=None if origin is None else asdict(origin),
             seed=options.seed,
             device=str(device),
         ),

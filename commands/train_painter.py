@@ -44,8 +44,8 @@ class Options(Generic[C]):
     preset: str | None = None
     """Settings to start from, see `playfield list presets`; options beside it override them."""
     init_from: str | None = None
-    """Run, by name or folder, of a model that paints: begin with its averaged weights. Reflow and
-    consistency tuning need one, and take its network's settings too."""
+    """Run, by name or folder, of a model that paints: begin with its averaged weights as far as
+    they fit, and with its network's settings. Reflow and consistency tuning need one, whole."""
     seed: int = 0
     """Seed of everything that is random."""
     device: str = "auto"
@@ -72,7 +72,7 @@ def run(chosen: Painter, args: Sequence[str]) -> int:
     preset = _preset(chosen, preset_name)
     if preset.larger:
         preset = _sized(chosen, preset, args, source)
-    options = _parse(chosen, args, _defaults(preset, source))
+    options = _parse(chosen, args, _defaults(preset, source, args))
     if options.seed < 0:
         raise UserError(f"--seed has to be 0 or more, not {options.seed}.")
     if options.dry_run:
@@ -97,7 +97,7 @@ def _sized(
     from playfield.commands.data_sets import size_of
 
     try:
-        options = _parse(chosen, args, _defaults(preset, source))
+        options = _parse(chosen, args, _defaults(preset, source, args))
         data, images = options.data, options.images
     except UserError:
         # What does not fit the nets for small images may fit those for large ones.
@@ -116,11 +116,9 @@ def _source(chosen: Painter, name: str | None, root: Path, args: Sequence[str]) 
     from playfield.training.run import Run
 
     if name is not None:
-        if not chosen.begins:
-            raise UserError(f"{chosen.name} begins with random weights: leave --init-from out.")
         source = Run.open(name, root)
         found = painter_of(source)
-        if found.no_teacher:
+        if chosen.taught and found.no_teacher:
             raise UserError(f"Run {source.name!r} is {found.no_teacher}.")
         return source
     if chosen.taught and not arguments.wants_help(args):
@@ -131,16 +129,26 @@ def _source(chosen: Painter, name: str | None, root: Path, args: Sequence[str]) 
     return None
 
 
-def _defaults(preset: PaintingPreset, source: Run | None) -> Options[PainterConfig]:
-    from playfield.generative.denoiser_config import DenoiserConfig
-    from playfield.generative.saved_painter import stored_config
-
+def _defaults(
+    preset: PaintingPreset, source: Run | None, args: Sequence[str]
+) -> Options[PainterConfig]:
     config, data = preset.config, preset.data
     if source is not None:
-        theirs = stored_config(source)
-        # What neither begins nor teaches was refused above.
-        assert isinstance(config, DenoiserConfig) and isinstance(theirs, DenoiserConfig)
-        config = replace(
+        named = arguments.value_of("--preset", args) is not None
+        config = _alike(config, source, named)
+        data = source.manifest["data"]["name"]
+    return Options(model=config, training=preset.training, data=data)
+
+
+def _alike(config: PainterConfig, source: Run, named: bool) -> PainterConfig:
+    """`config`, of a preset that is `named` or not, with the network of `source` if it can be."""
+    from playfield.generative.denoiser_config import DenoiserConfig
+    from playfield.generative.gan import GANConfig
+    from playfield.generative.saved_painter import stored_config
+
+    theirs = stored_config(source)
+    if isinstance(config, DenoiserConfig) and isinstance(theirs, DenoiserConfig):
+        return replace(
             config,
             net=theirs.net,
             conditional=theirs.conditional,
@@ -148,8 +156,10 @@ def _defaults(preset: PaintingPreset, source: Run | None) -> Options[PainterConf
             label_dropout=theirs.label_dropout,
             augmentation=theirs.augmentation,
         )
-        data = source.manifest["data"]["name"]
-    return Options(model=config, training=preset.training, data=data)
+    # The networks of a GAN go with its loss and penalty: it is all of them, or a preset's.
+    if isinstance(config, GANConfig) and isinstance(theirs, GANConfig) and not named:
+        return theirs
+    return config
 
 
 def _resolved(chosen: Painter, options: Options[PainterConfig]) -> dict[str, Any]:
@@ -173,7 +183,9 @@ def _train(chosen: Painter, options: Options[PainterConfig], source: Run | None)
     from playfield.commands import stored_painter
     from playfield.commands.data_sets import open_data_set, report_damage
     from playfield.commands.ending import finish
+    from playfield.commands.origin import begin, newest_weights
     from playfield.commands.painter_evaluation import BEST, during_training
+    from playfield.generative.saved_painter import stored_weights
     from playfield.training.devices import resolve_device, set_threads
     from playfield.training.loop import train
     from playfield.training.profile import profiling
@@ -181,9 +193,12 @@ def _train(chosen: Painter, options: Options[PainterConfig], source: Run | None)
 
     device = resolve_device(options.device)
     set_threads(options.threads)
-    teacher, origin = None, None
-    if source is not None:
-        teacher, origin = stored_painter.teacher_from(source, device)
+    teacher, weights, init = None, None, None
+    if source is not None and chosen.taught:
+        teacher, taught = stored_painter.teacher_from(source, device)
+        init = asdict(taught)
+    elif source is not None:
+        weights = newest_weights(source, stored_weights, "averaged weights of what paints")
     data = open_data_set(options.data, options.images)
     report_damage(data)
     trainer = stored_painter.new_trainer(
@@ -194,6 +209,8 @@ def _train(chosen: Painter, options: Options[PainterConfig], source: Run | None)
         device=device,
         steps=options.training.steps,
     )
+    if origin := begin(trainer, weights, network=trainer.networks):
+        init = asdict(origin)
     new_run = Run.create(
         options.root,
         options.run,
@@ -204,7 +221,7 @@ def _train(chosen: Painter, options: Options[PainterConfig], source: Run | None)
             data=asdict(stored_painter.describe(data)),
             config=asdict(options.model),
             training=asdict(options.training),
-            init=None if origin is None else asdict(origin),
+            init=init,
             seed=options.seed,
             device=str(device),
         ),

@@ -120,6 +120,10 @@ class DenoiserTrainer:
     def network_replaced(self) -> None:
         self.averages.restart(self.network)
 
+    @property
+    def networks(self) -> nn.Module:
+        return self.network
+
     def begin_with(self, teacher: Teacher) -> None:
         """Take the weights of `teacher`; UserError where its network is another one."""
         assert teacher.network is not None

@@ -77,7 +77,7 @@ class GANConfig(PainterConfig):
         device: torch.device,
         steps: int,
     ) -> GANTrainer:
-        assert teacher is None, "a GAN begins with random weights"
+        assert teacher is None, "a GAN has no teacher"
         return GANTrainer(self, data, seed=seed, device=device, steps=steps)
 
     def dtype(self, device: torch.device) -> torch.dtype:

@@ -13,7 +13,6 @@ from torch import nn
 from playfield.buffers.augmentation import Augmentation
 from playfield.buffers.epochs import FrameEpochs
 from playfield.buffers.store import FrameStore
-from playfield.errors import UserError
 from playfield.generative import gan_augmentation
 from playfield.generative.adaptive import AdaptiveProbability
 from playfield.generative.averages import Averages
@@ -132,8 +131,12 @@ class GANTrainer:
     def network_replaced(self) -> None:
         self.averages.restart(self.network)
 
+    @property
+    def networks(self) -> nn.Module:
+        return nn.ModuleDict({"generator": self.network, "discriminator": self.discriminator})
+
     def begin_with(self, teacher: Teacher) -> None:
-        raise UserError("A GAN begins with random weights: leave --init-from out.")
+        raise AssertionError("a GAN has no teacher")
 
     def painting_model(self, averaged: bool = True) -> GeneratorModel:
         network = self.averages.network if averaged else self.network.eval()

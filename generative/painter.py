@@ -8,6 +8,7 @@ from playfield.training.trainer import Trainer
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from playfield.generative.averages import Averages
     from playfield.generative.model import PaintingModel
@@ -46,8 +47,13 @@ class PainterTrainer(Trainer, Protocol):
         """What is wrong with what was learned, a sentence each, for the end of training."""
         ...
 
+    @property
+    def networks(self) -> nn.Module:
+        """All that learns, in one: what takes the weights of another run."""
+        ...
+
     def begin_with(self, teacher: Teacher) -> None:
-        """Take the weights of `teacher`; UserError where they don't fit."""
+        """Take the weights of `teacher`, of a taught run; UserError where they don't fit."""
         ...
 
     def painting_model(self, averaged: bool = True) -> PaintingModel:

@@ -19,8 +19,8 @@ class Painter:
     module: str
     config_name: str
     taught: bool = False  # begins with a trained model, and learns from it
-    begins: bool = True  # may begin with the weights of a trained model
-    no_teacher: str = ""  # why nothing can begin with one of these; "": it can
+    discriminator: bool = False  # a second network learns, which judges what the first one paints
+    no_teacher: str = ""  # why nothing can be taught by one of these; "": it can
 
     def load_config_type(self) -> type[PainterConfig]:
         """The frozen dataclass of its settings."""
@@ -63,7 +63,7 @@ PAINTERS = {
             "Two networks against each other: R3GAN (2024), hinge, WGAN-GP and others",
             "playfield.generative.gan",
             "GANConfig",
-            begins=False,
+            discriminator=True,
             no_teacher="a GAN, whose generator takes no noise away step by step: begin with a run "
             "of diffusion or flow",
         ),

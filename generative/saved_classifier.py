@@ -11,7 +11,7 @@ from playfield.generative.held_out import HeldOut
 from playfield.generative.judges import CLASSIFIER
 from playfield.generative.saved_painter import stored_description
 from playfield.training.run import MANIFEST
-from playfield.training.run_checkpoint import does_not_fit
+from playfield.training.run_checkpoint import does_not_fit, weights_at
 from playfield.training.saved_settings import from_stored
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ def stored_classifier(
         raise does_not_fit(run, checkpoint, error) from error
     network = as_judge(network).requires_grad_(False)
     return network, weights_sha256(network)
+
+
+def stored_weights(run: Run, checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """What another run can begin with, by name."""
+    return weights_at(run, checkpoint, "network")
 
 
 def stored_config(run: Run) -> ClassifierConfig:

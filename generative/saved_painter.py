@@ -21,7 +21,7 @@ from playfield.training.ema import load_weights
 from playfield.training.ema_snapshots import list_snapshots, reconstruct
 from playfield.training.places import runs_root
 from playfield.training.run import MANIFEST, Run
-from playfield.training.run_checkpoint import does_not_fit, wanted_checkpoint
+from playfield.training.run_checkpoint import does_not_fit, wanted_checkpoint, weights_at
 from playfield.training.saved_settings import from_stored
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class DataDescription:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a run's weights were before its first update, as `run.json` keeps it under `init`."""
+    """The model that a taught run began with, as `run.json` keeps it under `init`."""
 
     run: str
     progress: int  # of that run's checkpoint
@@ -125,14 +125,14 @@ def stored_description(run: Run) -> DataDescription:
 
 
 def stored_origin(run: Run) -> Origin | None:
-    """What the run began with; None: random weights."""
-    if run.manifest.get("init") is None:
+    """The model that the run began with and learns from; None: none."""
+    if not painter_of(run).taught or run.manifest.get("init") is None:
         return None
     return from_stored(Origin, run.manifest["init"], f"{run.folder / MANIFEST}: init", True)
 
 
 def stored_teacher(run: Run) -> Teacher | None:
-    """The family of the model that `run` began with, without its weights."""
+    """The family of the model that `run` learns from, without its weights; None: from none."""
     origin = stored_origin(run)
     if origin is None:
         return None
@@ -172,6 +172,22 @@ def stored_network(
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise does_not_fit(run, checkpoint, error) from error
     return network.eval().requires_grad_(False)
+
+
+def stored_weights(run: Run, checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """What another run can begin with, by the names in its trainer's `networks`.
+
+    They are the averaged weights of what paints, and the newest of a discriminator.
+    """
+    painting = weights_at(run, checkpoint, "ema", "network")
+    if not painter_of(run).discriminator:
+        return painting
+    judging = weights_at(run, checkpoint, "discriminator")
+    return {
+        f"{player}.{name}": weights[name]
+        for player, weights in (("generator", painting), ("discriminator", judging))
+        for name in weights
+    }
 
 
 def stored_model(

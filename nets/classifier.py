@@ -19,6 +19,8 @@ class ConvClassifier(nn.Module):
     the chance of a feature to be dropped while training. Inside it computes in `dtype`.
     """
 
+    encoder_name = "stages"
+
     def __init__(
         self,
         shape: tuple[int, int, int],

@@ -15,7 +15,6 @@ import pytest
 from playfield.agents.presets import PRESETS
 from playfield.agents.registry import ALGORITHMS
 from playfield.generative.presets import PRESETS as PAINTING_PRESETS
-from playfield.generative.registry import PAINTERS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -58,13 +57,13 @@ def test_a_command_on_a_page_has_the_options_it_shows(command, capsys, monkeypat
     from playfield.cli import main
 
     monkeypatch.setenv("PLAYFIELD_RUNS", str(tmp_path))
-    # Painters take the settings of the run that they begin with, and no run is here.
-    taught = command[0] == "train" and command[1] in PAINTERS and "--init-from" in command
-    if command[0] == "train" and not taught:
+    # What learns from images takes settings of the run that it begins with, and no run is here.
+    begun = command[0] == "train" and command[1] not in ALGORITHMS and "--init-from" in command
+    if command[0] == "train" and not begun:
         assert main([*command, *([] if "--help" in command else ["--dry-run"])]) == 0
         return
     options = {word for word in command if word.startswith("--")}
-    assert main([*command[: 2 if taught else 1], "--help"]) == 0
+    assert main([*command[: 2 if begun else 1], "--help"]) == 0
     assert options <= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from playfield.errors import DamagedFileError, UserError
 from playfield.training.checkpoint import (
@@ -14,6 +15,9 @@ from playfield.training.checkpoint import (
 )
 from playfield.training.kept_checkpoints import BEST, LAST, known_record
 from playfield.training.run import MANIFEST, Run
+
+if TYPE_CHECKING:
+    import torch
 
 #: The field of `run.json` that says why none of the run's evaluations can be the best, if so.
 NO_BEST = "no_best"
@@ -56,6 +60,20 @@ def _newest(run: Run, report: Callable[[str], None], *, stores: bool) -> Checkpo
             + "so train anew under another name."
         )
     return checkpoint
+
+
+def weights_at(run: Run, checkpoint: Checkpoint, *path: str) -> dict[str, torch.Tensor]:
+    """The weights at this place in the trainer's state, by name.
+
+    Raises `DamagedFileError` where there are none.
+    """
+    try:
+        weights = checkpoint.state["trainer"]
+        for key in path:
+            weights = weights[key]
+        return {name: weights[name].detach() for name in weights}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise does_not_fit(run, checkpoint, error) from error
 
 
 def does_not_fit(run: Run, checkpoint: Checkpoint, error: Exception) -> DamagedFileError:

@@ -48,8 +48,9 @@ def transfer(
     was.
     """
     own = target.state_dict()  # shares the network's memory
-    here = {name: own[name] for name in own if _is_in(name, parts)}
-    there = {name: source[name] for name in source if _is_in(name, parts)}
+    part = "" if parts == "all" else f"{encoder_name(target)}."
+    here = {name: own[name] for name in own if _is_in(name, part)}
+    there = {name: source[name] for name in source if _is_in(name, part)}
     misfits = {
         name: reason
         for name in (here | there)
@@ -69,7 +70,7 @@ def transfer(
         raise UserError(
             f"Nothing of the {what} of {source_name} fits: "
             f"{', '.join(reasons[:3]) or 'it has no weights'}{more}; choose a run with the "
-            "same kind of encoder, of observations like these."
+            "same kind of network, of observations or images like these."
         )
     with torch.no_grad():
         for name in taken:
@@ -86,7 +87,7 @@ def freeze(network: nn.Module, what: Freeze) -> None:
     """
     if what == "none":
         return
-    part = network.get_submodule(what)
+    part = network.get_submodule(encoder_name(network))
     part.requires_grad_(False)
     for module in part.modules():
         if next(module.buffers(recurse=False), None) is not None:
@@ -95,14 +96,20 @@ def freeze(network: nn.Module, what: Freeze) -> None:
             module.register_forward_pre_hook(_evaluate)
 
 
+def encoder_name(network: nn.Module) -> str:
+    """What the part of `network` that sees is called in it."""
+    name: str = getattr(network, "encoder_name", "encoder")
+    return name
+
+
 def _evaluate(module: nn.Module, _: tuple[Any, ...]) -> None:
     module.training = False
 
 
-def _is_in(name: str, parts: Parts) -> bool:
+def _is_in(name: str, part: str) -> bool:
     # torch's name for what is neither parameter nor buffer, such as the draws of a dropout.
     is_weight = not name.endswith("_extra_state")
-    return is_weight and (parts == "all" or name.startswith(f"{parts}."))
+    return is_weight and name.startswith(part)
 
 
 def _layer(name: str) -> str:
