@@ -18,7 +18,7 @@ TINY, SMALL = 16, 48
 DIGITS = PaintingTrainingConfig(
     steps=400_000, log_every=5_000, checkpoint_every=100_000, evaluate_every=50_000
 )
-#: Of images of 32 pixels or so: twenty minutes.
+#: Of images of 32 pixels or so: some minutes of DCGAN, an hour or two of R3GAN.
 FRAMES = PaintingTrainingConfig(
     steps=200_000, log_every=4_000, checkpoint_every=100_000, evaluate_every=40_000
 )
@@ -39,9 +39,9 @@ R3GAN = GANConfig(
     ),
     ema=EMAConfig(ema_half_life=50_000),
 )
-#: For minutes on two cores. In short runs on digits, which were not kept, a penalty that stays found
-#: more of them than one that falls, and so did twice as many steps, each twice as long, from as
-#: many images; four times as long, it collapsed.
+#: For minutes on two cores. In short runs on digits, which were not kept, a penalty that stays
+#: found more of them than one that falls, and so did twice as many steps, each twice as long, from
+#: as many images; four times as long, it collapsed.
 R3GAN_IN_MINUTES = replace(
     R3GAN,
     batch_size=32,
@@ -80,8 +80,8 @@ SNGAN = GANConfig(
     optimizer=OptimizerConfig(learning_rate=2e-4, schedule="linear", beta1=0.0, beta2=0.9),
     ema=EMAConfig(ema_half_life=50_000),
 )
-#: In minutes those make fewer than two thousand steps of the generator, too few to tell classes apart
-#: where it was tried. Five times as many, each five times as long, paint digits.
+#: In minutes those make fewer than two thousand steps of the generator, too few to tell classes
+#: apart where it was tried. Five times as many, each five times as long, paint digits.
 SNGAN_IN_MINUTES = replace(
     SNGAN,
     discriminator_steps=1,
