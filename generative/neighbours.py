@@ -21,7 +21,7 @@ def nearest(samples: Images, images: Images) -> tuple[torch.Tensor, torch.Tensor
     """Each sample's nearest image: distance `[M]` float64 and index `[M]` int64, on their device.
 
     Distances are Euclidean, over all pixels and channels of signals in [-1, 1]. Of images at the
-    same distance it is the first. The result is exact: products in float32 only tell which pairs
+    same distance it is the first. The result is exact: products only tell which pairs
     can be nearest, and those are compared pixel by pixel. Raises ValueError for images of different
     shapes, and where there are none to be near.
     """
@@ -68,12 +68,12 @@ def _nearest(samples: torch.Tensor, images: torch.Tensor) -> tuple[torch.Tensor,
         rough = torch.addmm(scale, rows, columns.T, alpha=-2)
         error = _rounding(rows.shape[1]) * scale
         # No image farther than the surely nearest one, of this block or an earlier one, counts.
-        bound = torch.minimum((rough + error).amin(1), (square * (1 + 1e-6)).float())
+        bound = torch.minimum((rough + error).amin(1), square * (1 + 1e-6))
         row, column = (rough - error <= bound[:, None]).nonzero(as_tuple=True)
-        pairs = torch.split(torch.stack([row, column]), pair_block, dim=1)
-        exact = torch.cat(
-            [(rows[r].double() - columns[c].double()).square().sum(1) for r, c in pairs]
-        )
+        exact = torch.empty(len(row), dtype=torch.float64, device=rows.device)
+        for at in range(0, len(row), pair_block):
+            these = slice(at, at + pair_block)
+            exact[these] = (rows[row[these]] - columns[column[these]]).square_().sum(1)
         best = torch.full_like(square, math.inf).scatter_reduce(0, row, exact, "amin")
         ties = exact == best[row]
         first = torch.full_like(index, len(images)).scatter_reduce(
@@ -89,16 +89,18 @@ def _at_once(most: int, images: torch.Tensor) -> int:
 
 
 def _rounding(length: int) -> float:
-    """A bound on the relative error of a squared distance: that of float32 sums of `length` terms.
+    """A bound on the relative error of a squared distance: that of float64 sums of `length` terms.
 
     Relative to |a|² + |b|², which is no less than 2|ab|; three sums, each with an error of at most
-    `length` roundings (Higham 2002, section 3.1), and some room for the last few operations. On
-    CUDA it holds for torch's default, which multiplies float32 as float32 and not as TF32.
+    `length` roundings (Higham 2002, section 3.1), and some room for the last few operations.
     """
-    return (2 * length + 8) * 2.0**-24
+    return (2 * length + 8) * 2.0**-53
 
 
 def _centred(images: torch.Tensor) -> torch.Tensor:
-    """`[N, D]` float32. Numbers around 0 have smaller squares, and so smaller rounding errors."""
-    rows = images.flatten(1).float()
+    """`[N, D]` float64: frames of a game are so alike that in float32 most of them are candidates.
+
+    Numbers around 0 have smaller squares, and so smaller rounding errors.
+    """
+    rows = images.flatten(1).double()
     return rows - 128 if images.dtype == torch.uint8 else rows
