@@ -64,12 +64,7 @@ def _nearest(samples: torch.Tensor, images: torch.Tensor) -> tuple[torch.Tensor,
     block, pair_block = _at_once(IMAGE_BLOCK, images), _at_once(PAIR_BLOCK, images)
     for begin in range(0, len(images), block):
         columns = _centred(images[begin : begin + block])
-        scale = sizes[:, None] + columns.square().sum(1)  # [m, n], |a|² + |b|²
-        rough = torch.addmm(scale, rows, columns.T, alpha=-2)
-        error = _rounding(rows.shape[1]) * scale
-        # No image farther than the surely nearest one, of this block or an earlier one, counts.
-        bound = torch.minimum((rough + error).amin(1), square * (1 + 1e-6))
-        row, column = (rough - error <= bound[:, None]).nonzero(as_tuple=True)
+        row, column = _candidates(rows, sizes, columns, square)
         exact = torch.empty(len(row), dtype=torch.float64, device=rows.device)
         for at in range(0, len(row), pair_block):
             these = slice(at, at + pair_block)
@@ -82,6 +77,22 @@ def _nearest(samples: torch.Tensor, images: torch.Tensor) -> tuple[torch.Tensor,
         closer = best < square  # an equal one in a later block is not the first
         square, index = torch.where(closer, best, square), torch.where(closer, first, index)
     return square, index
+
+
+def _candidates(
+    rows: torch.Tensor, sizes: torch.Tensor, columns: torch.Tensor, square: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The pairs (row, column) that may be nearest, whatever was rounded.
+
+    `sizes` are the rows' squares, and `square` what is nearest to each in earlier blocks.
+    """
+    scale = sizes[:, None] + columns.square().sum(1)  # [m, n], |a|² + |b|²
+    rough = torch.addmm(scale, rows, columns.T, alpha=-2)
+    error = _rounding(rows.shape[1]) * scale
+    # No image farther than the surely nearest one, of this block or an earlier one, counts.
+    bound = torch.minimum((rough + error).amin(1), square * (1 + 1e-6))
+    row, column = (rough - error <= bound[:, None]).nonzero(as_tuple=True)
+    return row, column
 
 
 def _at_once(most: int, images: torch.Tensor) -> int:

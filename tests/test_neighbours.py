@@ -75,6 +75,24 @@ def test_images_that_float32_cannot_tell_apart_are_told_apart(monkeypatch, block
         assert distance.item() == pytest.approx(math.sqrt(31 - count) / 127.5)
 
 
+def test_of_frames_that_are_nearly_alike_few_are_compared_pixel_by_pixel(monkeypatch):
+    counts = []
+    candidates = neighbours._candidates
+
+    def counted(*arguments):
+        found = candidates(*arguments)
+        counts.append(len(found[0]))
+        return found
+
+    monkeypatch.setattr(neighbours, "_candidates", counted)
+    frames = np.zeros((64, 3, 32, 32), np.uint8)  # black, but for a ball that moves
+    for number, frame in enumerate(frames):
+        frame[:, number // 8, 3 * (number % 8)] = 100 + number
+    distance, index = nearest(frames, frames[::-1].copy())
+    assert index.tolist() == list(range(63, -1, -1)) and not distance.any()
+    assert sum(counts) == 64
+
+
 def test_signals_and_bytes_measure_alike():
     samples, images = pictures(9, 1, 8, 8, seed=1), pictures(50, 1, 8, 8, seed=2)
     signals = to_signal(torch.from_numpy(samples)), to_signal(torch.from_numpy(images))
